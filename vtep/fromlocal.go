@@ -1,0 +1,230 @@
+package vtep
+
+import (
+	"vtepd/encap"
+	"vtepd/encap/drop"
+	"vtepd/encap/offload"
+	"vtepd/encap/packet"
+)
+
+// burstFrames bounds how many frames one worker takes from a device before it
+// looks at the others.
+const burstFrames = 64
+
+// fromLocal takes a burst of frames from the device of a and sends them into
+// the tunnel. It returns how many it took and whether they were bulk, that is,
+// held super-frames. The frames live in w.reads until the flush at its end.
+func (w *Worker) fromLocal(a *attachment) (n int, bulk bool, err error) {
+	f := &w.frame
+	for n < burstFrames {
+		if len(w.reads)-w.readOff < offload.Headroom+offload.MaxFrame {
+			w.flush()
+			w.readOff = 0
+		}
+		f.Buf = w.reads[w.readOff:]
+		if err = a.port.Read(f); err != nil {
+			break
+		}
+		n++
+		bulk = bulk || f.GSO.Type != offload.None
+		w.readOff += (f.Off + f.Len + 63) &^ 63
+		if r := w.frameFromLocal(a, f); r != drop.None {
+			a.stats.dropsTx[r].Add(1)
+		}
+	}
+	w.flush()
+	w.readOff = 0
+	if err == ErrAgain {
+		err = nil
+	}
+	return n, bulk, err
+}
+
+// frameFromLocal forwards one frame or super-frame. The reason it returns is
+// for the frame as a whole; what happens to single copies is counted where it
+// happens.
+func (w *Worker) frameFromLocal(a *attachment, f *offload.Frame) drop.Reason {
+	opts, p := w.options(a), &w.parsed
+	b := f.Bytes()
+	if !p.Parse(b) {
+		return drop.Truncated
+	}
+	if p.Tags > 0 && !opts.PassVLAN {
+		return w.dropFrames(a, f, drop.InnerVLAN)
+	}
+	e := &w.out
+	*e = encapsulation{frame: f, frames: 1, largest: f.Len}
+	if f.GSO.Type != offload.None || f.GSO.NeedsCsum {
+		if r := offload.Validate(b, p, &f.GSO); r != drop.None {
+			return r
+		}
+		e.frames, e.largest = offload.WireFrames(f.Len, &f.GSO)
+	}
+	if opts.Suppress && w.suppress(a, b, p) {
+		a.stats.suppressed.Add(1)
+		return drop.None
+	}
+	if !p.Dst.IsMulticast() {
+		if d, ok := a.seg.table.Lookup(p.Dst); ok {
+			if r := a.seg.RemoteAt(d); r != nil {
+				w.prepare(e, opts, b, p)
+				w.sendTo(a, r, e)
+				return drop.None
+			}
+		}
+	}
+	return w.flood(a, opts, e)
+}
+
+// flood sends a copy of a frame to each VTEP that a BUM frame goes to: those
+// of a multicast entry, else all of the flood list (head-end replication or a
+// group).
+func (w *Worker) flood(a *attachment, opts *Options, e *encapsulation) drop.Reason {
+	b, p := e.frame.Bytes(), &w.parsed
+	if p.Dst.IsMulticast() {
+		if dests := a.seg.table.LookupMulti(p.Dst); len(dests) > 0 {
+			w.prepare(e, opts, b, p)
+			for _, d := range dests {
+				if r := a.seg.RemoteAt(d); r != nil && !opts.isLocal(r.vtep.Addr) {
+					w.sendTo(a, r, e)
+				}
+			}
+			return drop.None
+		}
+	}
+	list := *a.seg.floodList.Load()
+	if len(list) == 0 {
+		return w.dropFrames(a, e.frame, drop.NoRemote)
+	}
+	w.prepare(e, opts, b, p)
+	for _, r := range list {
+		w.sendTo(a, r, e)
+	}
+	return drop.None
+}
+
+// dropFrames counts the wire frames of f, all but the one that the caller
+// counts, and returns r.
+func (w *Worker) dropFrames(a *attachment, f *offload.Frame, r drop.Reason) drop.Reason {
+	if f.GSO.Type == offload.None || offload.Validate(f.Bytes(), &w.parsed, &f.GSO) != drop.None {
+		return r
+	}
+	n, _ := offload.WireFrames(f.Len, &f.GSO)
+	a.stats.dropsTx[r].Add(uint64(n - 1))
+	return r
+}
+
+// An encapsulation is a frame on its way to one or more remotes: cut and
+// wrapped once per VNI, whatever the number of copies.
+type encapsulation struct {
+	frame    *offload.Frame
+	frames   int // wire frames
+	largest  int // bytes of the largest of them
+	entropy  uint16
+	tos, ttl uint8
+	df       bool
+	told     bool // the sender knows that the frame was too big
+
+	header  encap.Header
+	payload []byte // wrapped in header; nil before the first copy
+	segSize int
+}
+
+// prepare computes what all copies share.
+func (w *Worker) prepare(e *encapsulation, opts *Options, b []byte, p *packet.Parsed) {
+	e.entropy = p.FlowHash(b)
+	ip := p.Kind == packet.IPv4 || p.Kind == packet.IPv6
+	base := opts.TOS
+	if opts.TOSInherit {
+		base = 0
+		if ip {
+			base = p.TOS
+		}
+	}
+	e.tos = packet.OuterTOS(p, base)
+	e.ttl = opts.TTL
+	if opts.TTLInherit {
+		e.ttl = 0
+		if ip {
+			e.ttl = p.TTL
+		}
+	}
+	e.df = opts.DF == DFSet || opts.DF == DFInherit && (p.Kind == packet.IPv6 || p.DF)
+}
+
+// sendTo queues one copy for r.
+func (w *Worker) sendTo(a *attachment, r *Remote, e *encapsulation) {
+	if limit := r.FrameLimit(); e.largest > limit {
+		a.stats.dropsTx[drop.Oversize].Add(uint64(e.frames))
+		if !e.told {
+			e.told = true
+			w.tooBig(a, e.frame.Bytes(), &w.parsed, limit)
+		}
+		return
+	}
+	if e.payload == nil || e.header != r.header {
+		if reason := w.wrap(e, r.header); reason != drop.None {
+			a.stats.dropsTx[reason].Add(uint64(e.frames))
+			return
+		}
+	}
+	t := &w.train
+	t.Path = *r.path.Load()
+	t.Payload, t.SegSize = e.payload, e.segSize
+	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
+	t.Account = &r.stats[w.index]
+	t.Frames, t.Bytes = e.frames, len(e.payload)-e.frames*encap.HeaderLen
+	w.sender.Send(t)
+}
+
+// wrap puts header in front of every wire frame of e. A wire frame gets it in
+// place, the first time; super-frames and further VNIs are written to w.sends.
+func (w *Worker) wrap(e *encapsulation, header encap.Header) drop.Reason {
+	f, p := e.frame, &w.parsed
+	first := e.payload == nil
+	e.header = header
+	if f.GSO.Type == offload.None {
+		if first {
+			if f.GSO.NeedsCsum {
+				offload.Complete(f.Bytes(), p, &f.GSO)
+			}
+			e.payload = f.WithHeader(encap.HeaderLen)
+			copy(e.payload, header[:])
+		} else {
+			out := w.sendRoom(encap.HeaderLen + f.Len)
+			copy(out, header[:])
+			copy(out[encap.HeaderLen:], f.Bytes())
+			e.payload = w.sent(out, encap.HeaderLen+f.Len)
+		}
+		e.segSize = len(e.payload)
+		return drop.None
+	}
+	out := w.sendRoom(f.Len + e.frames*(int(f.GSO.HdrLen)+encap.HeaderLen))
+	n, seg, frames := w.splitter.Split(out, header[:], f.Bytes(), p, &f.GSO)
+	if n == 0 {
+		return drop.Malformed
+	}
+	e.payload, e.segSize, e.frames = w.sent(out, n), seg, frames
+	return drop.None
+}
+
+// sendRoom returns n free bytes or more of the send arena, or what it has at
+// most. It flushes when the rest of the arena is too small.
+func (w *Worker) sendRoom(n int) []byte {
+	if len(w.sends)-w.sendOff < n {
+		w.flush()
+	}
+	return w.sends[w.sendOff:]
+}
+
+// sent claims the first n bytes of room until the next flush.
+func (w *Worker) sent(room []byte, n int) []byte {
+	w.sendOff += n
+	return room[:n:n]
+}
+
+// flush sends what is queued; after it both arenas may be written again.
+func (w *Worker) flush() {
+	w.sender.Flush()
+	w.sendOff = 0
+}

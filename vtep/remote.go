@@ -1,0 +1,112 @@
+package vtep
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"vtepd/encap"
+	"vtepd/vtep/fdb"
+)
+
+// A VTEP is a destination: where datagrams go and the VNI they carry. It is
+// comparable.
+type VTEP struct {
+	Addr netip.Addr
+	Port uint16
+	VNI  uint32
+}
+
+// A Remote is one VTEP of a segment. What the workers read of it is immutable
+// or atomic; the rest belongs to the segment's lock.
+type Remote struct {
+	vtep   VTEP
+	header encap.Header
+	dest   fdb.Dest
+	path   atomic.Pointer[Path]
+	limit  atomic.Int32 // bytes of the largest inner frame that fits the path
+	known  atomic.Bool  // named by configuration or a control plane
+	stats  []remoteStats
+
+	flood   bool // member of the flood list; guarded by Segment.mu
+	statics int  // FDB entries of control that point here; guarded by Segment.mu
+}
+
+// VTEP returns where the remote is.
+func (r *Remote) VTEP() VTEP { return r.vtep }
+
+// Known reports whether configuration or a control plane named the remote. One
+// that is not known was learned from the wire.
+func (r *Remote) Known() bool { return r.known.Load() }
+
+// FrameLimit returns the largest inner frame, in bytes without FCS, that fits
+// the path to the remote.
+func (r *Remote) FrameLimit() int { return int(r.limit.Load()) }
+
+func (r *Remote) setPathMTU(mtu int) {
+	r.limit.Store(int32(encap.FrameLimit(mtu, r.vtep.Addr.Is6())))
+}
+
+// isGroup reports whether the remote is a multicast group: flooded to, never a
+// source.
+func (r *Remote) isGroup() bool { return r.vtep.Addr.IsMulticast() }
+
+// remoteIndex finds remotes by outer source address without a lock. Remotes
+// are added under the segment's lock and found by all workers; removal builds
+// a new index. It exists because a map snapshot would have to be copied for
+// each VTEP that is learned.
+type remoteIndex struct {
+	slots []atomic.Pointer[Remote]
+	used  int
+}
+
+func newRemoteIndex(n int) *remoteIndex {
+	size := 16
+	for size < n*2 {
+		size *= 2
+	}
+	return &remoteIndex{slots: make([]atomic.Pointer[Remote], size)}
+}
+
+func hashAddr(a netip.Addr) uint64 {
+	b := a.As16()
+	h := uint64(0x9e3779b97f4a7c15)
+	for i := 0; i < 16; i += 8 {
+		v := uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
+			uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
+		h = (h ^ v) * 0xff51afd7ed558ccd
+		h ^= h >> 32
+	}
+	return h
+}
+
+// lookup returns the remote at a, or nil.
+func (x *remoteIndex) lookup(a netip.Addr) *Remote {
+	mask := uint64(len(x.slots) - 1)
+	for i := hashAddr(a) & mask; ; i = (i + 1) & mask {
+		r := x.slots[i].Load()
+		if r == nil || r.vtep.Addr == a {
+			return r
+		}
+	}
+}
+
+// add makes r the remote at its address unless there is one. It reports
+// whether there was room; if not, the caller builds a larger index.
+func (x *remoteIndex) add(r *Remote) bool {
+	mask := uint64(len(x.slots) - 1)
+	for i := hashAddr(r.vtep.Addr) & mask; ; i = (i + 1) & mask {
+		have := x.slots[i].Load()
+		if have != nil && have.vtep.Addr != r.vtep.Addr {
+			continue
+		}
+		if have != nil {
+			return true
+		}
+		if (x.used+1)*4 > len(x.slots)*3 {
+			return false
+		}
+		x.used++
+		x.slots[i].Store(r)
+		return true
+	}
+}
