@@ -108,21 +108,21 @@ type remoteStats struct {
 }
 
 // Sent implements [Account].
-func (s *remoteStats) Sent(t *Train, errno syscall.Errno) {
+func (s *remoteStats) Sent(frames, bytes int, errno syscall.Errno) {
 	if errno == 0 {
-		s.tx.add(t.Frames, t.Bytes)
-		s.segment.tx.add(t.Frames, t.Bytes)
+		s.tx.add(frames, bytes)
+		s.segment.tx.add(frames, bytes)
 		return
 	}
-	s.segment.dropsTx[drop.SendFailed].Add(uint64(t.Frames))
+	s.segment.dropsTx[drop.SendFailed].Add(uint64(frames))
 	last := len(sendErrors) - 1
 	for i := range sendErrors[:last] {
 		if sendErrors[i].errno == errno {
-			s.errors[i].Add(uint64(t.Frames))
+			s.errors[i].Add(uint64(frames))
 			return
 		}
 	}
-	s.errors[last].Add(uint64(t.Frames))
+	s.errors[last].Add(uint64(frames))
 }
 
 // Counters returns the traffic with the remote, summed over the workers.

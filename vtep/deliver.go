@@ -26,8 +26,9 @@ func (w *Worker) coalescing(caps offload.Caps) *coalescing {
 }
 
 // deliver hands one accepted frame to the device of a, now or, where it can
-// still be joined with the next ones, at deliverQueued.
-func (w *Worker) deliver(a *attachment, d *Datagram, frame []byte) {
+// still be joined with the next ones, at deliverQueued. It returns how many wire
+// frames and bytes it holds.
+func (w *Worker) deliver(a *attachment, d *Datagram, frame []byte) (frames, bytes int) {
 	if w.queued != a {
 		w.deliverQueued()
 		w.queued = a
@@ -38,18 +39,20 @@ func (w *Worker) deliver(a *attachment, d *Datagram, frame []byte) {
 			w.deliverQueued()
 			w.queued = a
 			w.deliverSuper(a, frame, gso)
-			return
+			frames, _ := offload.WireFrames(len(frame), &gso)
+			return frames, len(frame) + (frames-1)*int(gso.HdrLen)
 		}
 	}
 	if a.vnet {
 		a.co.co.Add(frame, p, p.L4Checksum(frame), a.co.emit)
-		return
+		return 1, len(frame)
 	}
 	if p.CsumIsPartial(frame) && p.CompleteChecksum(frame) {
 		a.stats.events[ChecksumCompleted].Add(1)
 	}
 	w.pieces[0] = frame
 	w.write(a, offload.GSO{}, w.pieces[:1], 1)
+	return 1, len(frame)
 }
 
 // deliverQueued writes what the coalescer still holds.

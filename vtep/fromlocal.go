@@ -173,7 +173,6 @@ func (w *Worker) sendTo(a *attachment, r *Remote, e *encapsulation) {
 	t.Payload, t.SegSize = e.payload, e.segSize
 	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
 	t.Account = &r.stats[w.index]
-	t.Frames, t.Bytes = e.frames, len(e.payload)-e.frames*encap.HeaderLen
 	w.sender.Send(t)
 }
 

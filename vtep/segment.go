@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"vtepd/encap"
 	"vtepd/encap/packet"
 	"vtepd/vtep/fdb"
 )
@@ -93,7 +92,7 @@ func (s *Segment) SetDialer(d Dialer) error {
 	defer s.mu.Unlock()
 	s.dialer = d
 	for _, r := range s.byVTEP {
-		p, err := d.Path(netip.AddrPortFrom(r.vtep.Addr, r.vtep.Port))
+		p, err := d.Path(netip.AddrPortFrom(r.vtep.Addr, r.vtep.Port), r.vtep.VNI)
 		if err != nil {
 			return fmt.Errorf("path to %v: %w", r.vtep.Addr, err)
 		}
@@ -151,12 +150,12 @@ func (s *Segment) remote(v VTEP) (*Remote, error) {
 	if r := s.byVTEP[v]; r != nil {
 		return r, nil
 	}
-	path, err := s.dialer.Path(netip.AddrPortFrom(v.Addr, v.Port))
+	path, err := s.dialer.Path(netip.AddrPortFrom(v.Addr, v.Port), v.VNI)
 	if err != nil {
 		return nil, fmt.Errorf("path to %v: %w", v.Addr, err)
 	}
 	all := *s.remotes.Load()
-	r := &Remote{vtep: v, header: encap.MakeHeader(v.VNI), stats: make([]remoteStats, s.workers)}
+	r := &Remote{vtep: v, header: path.Header(), stats: make([]remoteStats, s.workers)}
 	for i := range r.stats {
 		r.stats[i].segment = &s.stats[i]
 	}

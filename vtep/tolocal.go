@@ -123,10 +123,10 @@ func (w *Worker) frameToLocal(a *attachment, d *Datagram, frame []byte, now tick
 			return drop.ECN
 		}
 	}
+	frames, bytes := w.deliver(a, d, frame)
 	if r := w.from.remote; r != nil {
-		r.stats[w.index].rx.add(1, len(frame))
+		r.stats[w.index].rx.add(frames, bytes)
 	}
-	w.deliver(a, d, frame)
 	return drop.None
 }
 

@@ -3,6 +3,8 @@ package vtep
 import (
 	"net/netip"
 	"syscall"
+
+	"vtepd/encap"
 )
 
 // ErrAgain is returned by reads of a [Port] or a [Receiver] that have nothing
@@ -47,6 +49,8 @@ type Receiver interface {
 type Path interface {
 	// Remote is the outer destination.
 	Remote() netip.AddrPort
+	// Header is the VXLAN header of every datagram to it.
+	Header() encap.Header
 }
 
 // A Train is one or more datagrams for one remote with equal outer headers.
@@ -69,15 +73,13 @@ type Train struct {
 	DF bool
 	// Account is told what became of the train. It is the engine's own.
 	Account Account
-	// Frames and Bytes are the inner wire frames and bytes in it, for Account.
-	Frames, Bytes int
 }
 
-// An Account is told once per train what became of it: errno 0 when the kernel
-// took it, the error otherwise. It is called by the worker's goroutine inside
-// Send or Flush.
+// An Account is told what became of the wire frames of a train, in one or more
+// parts: errno 0 when the kernel took them, the error otherwise. bytes are inner
+// ones. It is called by the worker's goroutine inside Send or Flush.
 type Account interface {
-	Sent(t *Train, errno syscall.Errno)
+	Sent(frames, bytes int, errno syscall.Errno)
 }
 
 // A Sender queues trains and sends them. Each worker has one; all its methods
@@ -96,5 +98,5 @@ type Sender interface {
 // A Dialer compiles Paths. It may be called from any goroutine, also by a
 // worker that learns a new VTEP, so it makes no system calls that wait.
 type Dialer interface {
-	Path(remote netip.AddrPort) (Path, error)
+	Path(remote netip.AddrPort, vni uint32) (Path, error)
 }

@@ -1,0 +1,53 @@
+# vtepd: build, try, test, measure. Everything below installs what it needs
+# (Debian packages, Go modules) when run as root.
+
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO      ?= go
+LDFLAGS := -s -w -X vtepd/cmd/internal/build.Version=$(VERSION)
+export CGO_ENABLED ?= 0
+
+.PHONY: all build demo test test-race fuzz-short lint bench bench-quick vm-test install uninstall deps clean
+
+all: build
+
+build: ## bin/vtepd and bin/vtepctl, static
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vtepd ./cmd/vtepctl
+
+demo: deps build ## two hosts in namespaces, traffic, a capture, its decode
+	$(GO) run ./cmd/internal/demo -bin bin -out out/demo
+
+test: deps build ## every test: unit, race, fuzz seeds and short runs, end to end, lint
+	.ci/test
+
+fuzz-short: ## ten seconds of each fuzz target
+	.ci/fuzz 10s
+
+lint: ## gofmt, vet, golangci-lint
+	.ci/lint
+
+bench: deps build ## against the kernel's vxlan device and other overlays, interleaved
+	$(GO) run ./cmd/internal/bench -bin bin -out out/bench
+
+bench-quick: deps build ## the same in under three minutes
+	$(GO) run ./cmd/internal/bench -bin bin -out out/bench -quick
+
+vm-test: build ## two real VMs under qemu
+	.ci/deps vm
+	$(GO) run ./cmd/internal/vmtest -bin bin -out out/vm
+
+install: build ## to PREFIX, with the systemd unit
+	install -D -m 0755 bin/vtepd $(DESTDIR)$(PREFIX)/sbin/vtepd
+	install -D -m 0755 bin/vtepctl $(DESTDIR)$(PREFIX)/bin/vtepctl
+	install -D -m 0644 deploy/vtepd.service $(DESTDIR)/lib/systemd/system/vtepd.service
+	test -e $(DESTDIR)/etc/vtepd/vtepd.yaml || { install -d -m 0755 $(DESTDIR)/etc/vtepd && \
+	  bin/vtepd config example > $(DESTDIR)/etc/vtepd/vtepd.yaml.example; }
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/vtepd $(DESTDIR)$(PREFIX)/bin/vtepctl $(DESTDIR)/lib/systemd/system/vtepd.service
+
+deps: ## Debian packages that demo and tests use
+	.ci/deps
+
+clean:
+	rm -rf bin out

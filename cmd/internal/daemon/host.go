@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"vtepd/route/path"
+	"vtepd/vtep"
+	"vtepd/vtep/tap"
+)
+
+// retryHost is how long after a failure to follow the host it is tried again.
+const retryHost = 2 * time.Second
+
+// watchHost looks at the host whenever routes, links or addresses changed, or
+// a device failed.
+func (d *Daemon) watchHost(ctx context.Context) error {
+	watch := make(chan error, 1)
+	go func() { watch <- path.Watch(ctx, d.wakeHost) }()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			<-watch
+			return nil
+		case err := <-watch:
+			if err != nil && ctx.Err() == nil {
+				return &SystemError{Err: err}
+			}
+			return nil
+		case <-d.hostChanged:
+		case <-retry.C:
+		}
+		if !d.followHost() {
+			retry.Reset(retryHost)
+		}
+	}
+}
+
+// wakeHost asks for a look at the host. It never waits.
+func (d *Daemon) wakeHost() {
+	select {
+	case d.hostChanged <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// deviceFailed is told by a worker that a device stopped working.
+func (d *Daemon) deviceFailed(s *vtep.Segment, err error) {
+	d.log.Error("device failed", zap.Uint32("vni", s.VNI()), zap.String("dev", s.Name()), zap.Error(err))
+	d.wakeHost()
+}
+
+// followHost brings every segment in step with the host: addresses, path MTUs,
+// and devices that were changed or deleted from outside. It reports whether it
+// succeeded for all.
+func (d *Daemon) followHost() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, err := path.NewResolver()
+	if err != nil {
+		d.log.Error("cannot look at the host", zap.Error(err))
+		return false
+	}
+	defer r.Close()
+	replan := false
+	for _, s := range d.segments {
+		st, err := tap.Look(s.cfg.Device)
+		if err != nil || st.Index != s.dev.Index {
+			s.failed, replan = true, true
+			s.logger(d.log).Error("device is gone: it is made again", zap.Error(err))
+			continue
+		}
+		d.noteDevice(s, st)
+		d.follow(s, r)
+		replan = replan || s.moved(r)
+	}
+	if replan && !d.replan() {
+		return false
+	}
+	for _, s := range d.segments {
+		if s.untaken > 0 {
+			d.retry(s)
+		}
+	}
+	return true
+}
+
+// replan prepares the same configuration on the host as it is now.
+func (d *Daemon) replan() bool {
+	p, err := d.prepare(d.cfg)
+	if err != nil {
+		d.log.Error("the host changed and cannot be followed yet", zap.Error(err))
+		return false
+	}
+	if err := p.commit(); err != nil {
+		p.abandon()
+		d.log.Error("the host changed and cannot be followed yet", zap.Error(err))
+		return false
+	}
+	defer p.resolver.Close()
+	for _, s := range d.segments {
+		d.follow(s, p.resolver)
+	}
+	return true
+}
+
+// noteDevice takes up what somebody changed on the device with `ip`.
+func (d *Daemon) noteDevice(s *segment, st tap.State) {
+	if st.MTU == s.deviceMTU && st.MAC == s.dev.MAC {
+		return
+	}
+	s.deviceMTU, s.dev.MAC = st.MTU, st.MAC
+	s.engine.SetOptions(s.options())
+	s.logger(d.log).Info("device was changed from outside", zap.Int("mtu", st.MTU), zap.Stringer("mac", st.MAC))
+}
+
+// moved reports whether the host's own addresses or interfaces changed under
+// the segment. An address that is gone is not a move: it may come back.
+func (s *segment) moved(r *path.Resolver) bool {
+	probe := &segment{cfg: s.cfg, engine: s.engine}
+	if err := probe.resolve(r); err != nil || len(probe.locals()) < len(s.locals()) {
+		return false
+	}
+	return probe.dialSpec() != s.dialSpec() || !slices.Equal(probe.connected, s.connected)
+}
+
+// follow brings the path MTUs of s, and with `mtu: auto` its device, in step
+// with the kernel's routes. An MTU that an operator set on the device stays.
+// Without a Resolver it makes one of its own.
+func (d *Daemon) follow(s *segment, r *path.Resolver) {
+	if r == nil {
+		var err error
+		if r, err = path.NewResolver(); err != nil {
+			d.log.Error("cannot look at the host", zap.Error(err))
+			return
+		}
+		defer r.Close()
+	}
+	before := s.pathLimit
+	mtus := s.measure(r)
+	s.engine.SetPathMTUs(func(a netip.Addr) int { return mtus[a] })
+	if s.cfg.MTU > s.pathLimit && s.pathLimit != before {
+		s.logger(d.log).Warn("mtu is larger than the paths carry: full-size frames are dropped",
+			zap.Int("mtu", s.cfg.MTU), zap.Int("paths", s.pathLimit))
+	}
+	want := s.wantedMTU()
+	if s.mtu == want || s.deviceMTU != s.mtu {
+		return
+	}
+	if err := s.dev.Configure(tap.Settings{MTU: want}); err != nil {
+		s.logger(d.log).Error("mtu not changed", zap.Error(err))
+		return
+	}
+	s.logger(d.log).Info("mtu follows the paths", zap.Int("mtu", want), zap.Int("was", s.mtu))
+	s.mtu, s.deviceMTU = want, want
+	s.engine.SetOptions(s.options())
+}

@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"net/netip"
+
+	"go.uber.org/zap"
+
+	"vtepd/cmd/internal/api"
+	"vtepd/encap/packet"
+	"vtepd/route"
+	"vtepd/vtep"
+	"vtepd/vtep/fdb"
+)
+
+// apply gives a batch of one source to the route table and what follows from
+// it to the engine and to monitors. What the engine cannot take (a VTEP of a
+// family that we have no address of) is logged, and tried again when the host
+// changes. It holds d.mu.
+func (d *Daemon) apply(b route.Batch) []route.Delta {
+	deltas := d.table.Apply(b)
+	byVNI := make(map[uint32][]route.Delta)
+	for _, delta := range deltas {
+		byVNI[delta.Entry.Key.VNI] = append(byVNI[delta.Entry.Key.VNI], delta)
+	}
+	for vni, ds := range byVNI {
+		s := d.segments[vni]
+		if s == nil {
+			continue // the segment went away with its entries
+		}
+		d.applyTo(s, ds)
+		for _, delta := range ds {
+			d.monitor.delta(s, delta)
+		}
+	}
+	return deltas
+}
+
+// retry gives the engine again what it could not take before. It holds d.mu.
+func (d *Daemon) retry(s *segment) {
+	vni := s.cfg.VNI
+	var ds []route.Delta
+	for _, e := range d.table.Select(func(k route.Key) bool { return k.VNI == vni }) {
+		ds = append(ds, route.Delta{Op: route.Added, Entry: e})
+	}
+	s.untaken = 0
+	d.applyTo(s, ds)
+}
+
+func (d *Daemon) applyTo(s *segment, ds []route.Delta) {
+	now := d.engine.Now()
+	err := s.engine.Change(func(c *vtep.Change) error {
+		var first error
+		for _, delta := range ds {
+			if err := d.applyDelta(c, delta, now); err != nil {
+				s.untaken++
+				if first == nil {
+					first = err
+				}
+			}
+		}
+		return first
+	})
+	if err != nil {
+		s.logger(d.log).Warn("entries not in force", zap.Int("count", s.untaken), zap.Error(err))
+	}
+}
+
+func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) error {
+	e, remove := delta.Entry, delta.Op == route.Removed
+	switch e.Key.Kind {
+	case route.RemoteVTEP:
+		if remove {
+			c.DelFlood(vtep.VTEP(e.Key.VTEP))
+			return nil
+		}
+		return c.AddFlood(vtep.VTEP(e.Key.VTEP))
+	case route.MAC:
+		if e.Key.MAC.IsMulticast() {
+			return c.PutMAC(e.Key.MAC, fdb.Permanent, fdbSource(e.Source), now, d.multicastVTEPs(e.Key.VNI, e.Key.MAC)...)
+		}
+		if remove {
+			c.DelMAC(e.Key.MAC)
+			return nil
+		}
+		return c.PutMAC(e.Key.MAC, fdbState(e.State), fdbSource(e.Source), now, vtep.VTEP(e.VTEP))
+	case route.Neighbor:
+		if remove {
+			c.DelNeighbour(e.Key.IP)
+		} else {
+			c.PutNeighbour(e.Key.IP, e.MAC)
+		}
+	}
+	return nil
+}
+
+// multicastVTEPs returns where a multicast MAC goes: each of its VTEPs is an
+// entry of its own in the table.
+func (d *Daemon) multicastVTEPs(vni uint32, mac packet.MAC) []vtep.VTEP {
+	var out []vtep.VTEP
+	for _, e := range d.macEntries(vni, mac) {
+		out = append(out, vtep.VTEP(e.VTEP))
+	}
+	return out
+}
+
+// macEntries returns the entries of one MAC.
+func (d *Daemon) macEntries(vni uint32, mac packet.MAC) []route.Entry {
+	if !mac.IsMulticast() {
+		if e, ok := d.table.Get(route.MACKey(vni, mac, route.VTEP{})); ok {
+			return []route.Entry{e}
+		}
+		return nil
+	}
+	return d.table.Select(func(k route.Key) bool { return k.Kind == route.MAC && k.VNI == vni && k.MAC == mac })
+}
+
+// remoteAddrs returns the outer addresses of the segment's remotes.
+func (s *segment) remoteAddrs() []netip.Addr {
+	if s.engine == nil {
+		return s.destinations()
+	}
+	var out []netip.Addr
+	for _, r := range s.engine.Remotes() {
+		out = append(out, r.VTEP().Addr)
+	}
+	return out
+}
+
+// The words of the route table in those of the FDB and of the API.
+
+func fdbState(s route.State) fdb.State {
+	switch s {
+	case route.Dynamic:
+		return fdb.Dynamic
+	case route.Static:
+		return fdb.Static
+	default:
+		return fdb.Permanent
+	}
+}
+
+func fdbSource(s route.Source) fdb.Source {
+	if s == route.Operator {
+		return fdb.Operator
+	}
+	return fdb.Config
+}
+
+func apiSource(s route.Source) api.Source { return api.Source(fdbSource(s).String()) }
+
+func apiState(s route.State) api.State { return api.State(fdbState(s).String()) }

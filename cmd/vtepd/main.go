@@ -1,0 +1,148 @@
+// Vtepd is a userspace VXLAN overlay router: it joins TAP devices on this host
+// to VTEPs on others over UDP.
+//
+//	vtepd run --config FILE
+//	vtepd run --vni N --remote IP [flags]
+//	vtepd check --config FILE
+//	vtepd config example
+//	vtepd version
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"vtepd/cmd/internal/build"
+	"vtepd/cmd/internal/daemon"
+	"vtepd/config"
+)
+
+// The exit codes, as docs/api.md lists them.
+const (
+	exitOK     = 0
+	exitConfig = 1 // configuration or usage
+	exitSystem = 2 // the system refused: port, device, privilege
+)
+
+const usage = `vtepd is a userspace VXLAN overlay router.
+
+Usage:
+  vtepd run --config FILE       forward for the segments of a file
+  vtepd run --vni N [flags]     forward for one segment (vtepd run --help)
+  vtepd check --config FILE     report every problem of a file
+  vtepd config example          print a commented file
+  vtepd version                 print the version
+
+Exit status: 0 asked to stop, 1 configuration or usage, 2 the system refused.
+Two hosts without a file:
+  host A# vtepd run --vni 42 --local 192.0.2.1 --remote 192.0.2.2 --address 10.99.0.1/24
+  host B# vtepd run --vni 42 --local 192.0.2.2 --remote 192.0.2.1 --address 10.99.0.2/24
+`
+
+func main() {
+	os.Exit(command(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func command(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitConfig
+	}
+	switch verb := args[0]; {
+	case verb == "run":
+		return run(args[1:], stdout, stderr)
+	case verb == "check":
+		return check(args[1:], stdout, stderr)
+	case verb == "config" && len(args) == 2 && args[1] == "example":
+		fmt.Fprint(stdout, config.Example())
+		return exitOK
+	case verb == "version" && len(args) == 1, verb == "--version":
+		fmt.Fprintln(stdout, "vtepd", build.String())
+		return exitOK
+	case verb == "help", verb == "-h", verb == "--help":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	default:
+		fmt.Fprintf(stderr, "vtepd: unknown command %q\n\n%s", verb, usage)
+		return exitConfig
+	}
+}
+
+// check reads a file and reports its problems. It does not look at the host.
+func check(args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vtepd check", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	file := fs.String("config", "", "the configuration `FILE`")
+	if code, ok := parse(fs, args); !ok {
+		return code
+	}
+	if *file == "" {
+		fmt.Fprintln(stderr, "vtepd check: name a file with --config FILE")
+		return exitConfig
+	}
+	cfg, err := config.Load(*file)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitConfig
+	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintln(stderr, "warning:", w)
+	}
+	return exitOK
+}
+
+// run forwards until it is asked to stop.
+func run(args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vtepd run", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	file := fs.String("config", "", "read segments from `FILE` (then no segment flags)")
+	flags := new(config.Flags)
+	flags.Register(fs)
+	if code, ok := parse(fs, args); !ok {
+		return code
+	}
+	load := flags.Config
+	if *file != "" {
+		if flags.Given() {
+			fmt.Fprintln(stderr, "vtepd run: --config and segment flags exclude each other; put the segment into the file")
+			return exitConfig
+		}
+		load = func() (*config.Config, error) { return config.Load(*file) }
+	}
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitConfig
+	}
+	err = daemon.Main(cfg, daemon.Source{File: *file, Load: load}, stderr)
+	var refused *daemon.SystemError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &refused):
+		fmt.Fprintln(stderr, "vtepd:", err)
+		return exitSystem
+	default:
+		fmt.Fprintln(stderr, "vtepd:", err)
+		return exitConfig
+	}
+}
+
+// parse parses args and refuses what is left over. ok is false when the
+// command ends here, with code.
+func parse(fs *flag.FlagSet, args []string) (code int, ok bool) {
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return exitOK, false
+		}
+		return exitConfig, false
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(fs.Output(), "%s: unexpected argument %q\n", fs.Name(), fs.Arg(0))
+		return exitConfig, false
+	}
+	return exitOK, true
+}

@@ -1,0 +1,156 @@
+package tap
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/songgao/water"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"vtepd/encap/offload"
+)
+
+// errRefused is in the chain of errors that a plain device may not meet.
+var errRefused = errors.New("the kernel refused a virtio_net_hdr")
+
+// The bits of TUNSETOFFLOAD (include/uapi/linux/if_tun.h) that x/sys does not
+// name.
+const (
+	tunFUSO4 = 0x20
+	tunFUSO6 = 0x40
+)
+
+// openOffload opens queues that carry a virtio_net_hdr. VNET_HDR of the first
+// queue holds for all (drivers/net/tun.c, tun_set_iff), so they have one opener.
+func openOffload(h *netlink.Handle, s Spec, found *netlink.Tuntap) (fds []int, caps offload.Caps, err error) {
+	t := &netlink.Tuntap{
+		LinkAttrs:  netlink.LinkAttrs{Name: s.Name},
+		Mode:       netlink.TUNTAP_MODE_TAP,
+		Flags:      netlink.TUNTAP_MULTI_QUEUE | netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR,
+		Queues:     s.Queues,
+		NonPersist: !s.Persist,
+	}
+	if found != nil {
+		t.Owner, t.Group = found.Owner, found.Group
+	}
+	if err := h.LinkAdd(t); err != nil {
+		if found != nil {
+			return nil, caps, fmt.Errorf("%w (a device that others hold open, or made without multi_queue, cannot be attached to)", err)
+		}
+		return nil, caps, explain(err)
+	}
+	defer func() {
+		if err != nil {
+			closeAll(fds)
+		}
+	}()
+	for i, f := range t.Fds {
+		fd, err := adopt(f)
+		if err != nil {
+			for _, rest := range t.Fds[i+1:] {
+				rest.Close()
+			}
+			return fds, caps, err
+		}
+		fds = append(fds, fd)
+	}
+	caps, err = setOffloads(fds)
+	return fds, caps, err
+}
+
+// setOffloads asks for super-frames: with UDP, then without (kernels before
+// 6.2), then for unfinished checksums only.
+func setOffloads(fds []int) (offload.Caps, error) {
+	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	for _, try := range []struct {
+		bits int
+		caps offload.Caps
+	}{
+		{tcp | tunFUSO4 | tunFUSO6, offload.Caps{VNetHdr: true, TSO: true, USO: true}},
+		{tcp, offload.Caps{VNetHdr: true, TSO: true}},
+		{unix.TUN_F_CSUM, offload.Caps{VNetHdr: true}},
+	} {
+		if err := setOffload(fds, try.bits); err == nil {
+			return try.caps, nil
+		} else if !errors.Is(err, unix.EINVAL) {
+			return offload.Caps{}, err
+		}
+	}
+	return offload.Caps{}, fmt.Errorf("TUNSETOFFLOAD: %w", errRefused)
+}
+
+func setOffload(fds []int, bits int) error {
+	for _, fd := range fds {
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, offload.HdrLen); err != nil {
+			return fmt.Errorf("TUNSETVNETHDRSZ: %w", err)
+		}
+		if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, bits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openPortable opens plain queues through water. It prints nothing and keeps
+// its names as long as New is not given a bad one; what it leaves undone
+// (O_CLOEXEC, and a file that Go's poller knows of) is done here.
+func openPortable(s Spec) (fds []int, err error) {
+	for range s.Queues {
+		var c water.Config
+		c.DeviceType = water.TAP
+		c.Name, c.Persist, c.MultiQueue = s.Name, s.Persist, true
+		w, err := water.New(c)
+		if err != nil {
+			closeAll(fds)
+			return nil, explain(err)
+		}
+		f, ok := w.ReadWriteCloser.(*os.File)
+		if !ok {
+			closeAll(fds)
+			return nil, errors.Join(errors.New("water's device is not a file"), w.Close())
+		}
+		fd, err := adopt(f)
+		if err != nil {
+			closeAll(fds)
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+// adopt takes the descriptor out of a file: a non-blocking duplicate that
+// children do not inherit and Go's poller does not know. It closes the file.
+func adopt(f *os.File) (fd int, err error) {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return -1, errors.Join(err, f.Close())
+	}
+	var dupErr error
+	err = c.Control(func(old uintptr) {
+		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3)
+		if dupErr == nil {
+			dupErr = unix.SetNonblock(fd, true)
+		}
+	})
+	return fd, errors.Join(err, dupErr, f.Close())
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd) // on the way out with an error already
+	}
+}
+
+// explain adds what to do to the errors that users meet first.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: there is no /dev/net/tun; load the tun module or give the container the device", err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: CAP_NET_ADMIN and access to /dev/net/tun are needed", err)
+	}
+	return err
+}
