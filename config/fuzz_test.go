@@ -15,7 +15,7 @@ func FuzzParse(f *testing.F) {
 		Example(), "", "\x00", "a: b: c", "segments: [{vni: 1, remotes: []}]", "segments: {vni: 1, group: ff05::1, accept: any}",
 		"underlay: &a {port: 1}\nsegments: [{<<: *a, vni: 1}]", "? [a]\n: b", "--- a\n--- b", "!!binary x", "segments: [[[[{}]]]]",
 		"segments:\n- {vni: 1, static: [{mac: 02:00:00:00:00:01, dst: {ip: 192.0.2.1, vni: 3}}], neighbours: {ip: 10.0.0.1, mac: 02:00:00:00:00:01}}",
-		"datapath: {workers: auto, spin: 1}\nlog: ~\ncontrol: {path: \"\\0\"}", "&a [*a]", "a: &a\n  b: *a", "\xff\xfea",
+		"datapath: {workers: auto, spin: 1}\nlog: ~\ncontrol: {path: \"\\0\"}", "&a [*a]", "!%0A", "a: &a\n  b: *a", "\xff\xfea",
 	} {
 		f.Add([]byte(s))
 	}

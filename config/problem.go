@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // A Problem is one thing wrong, or seldom meant, with where it stands.
@@ -57,11 +58,23 @@ type report struct {
 }
 
 func (r *report) refuse(line int, path, format string, args ...any) {
-	r.problems = append(r.problems, Problem{r.file, line, path, fmt.Sprintf(format, args...)})
+	r.problems = append(r.problems, r.problem(line, path, format, args))
 }
 
 func (r *report) warn(line int, path, format string, args ...any) {
-	r.warnings = append(r.warnings, Problem{r.file, line, path, fmt.Sprintf(format, args...)})
+	r.warnings = append(r.warnings, r.problem(line, path, format, args))
+}
+
+// problem keeps to one line whatever the file holds: its bytes go to terminals
+// and logs.
+func (r *report) problem(line int, path, format string, args []any) Problem {
+	text := strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return '?'
+	}, fmt.Sprintf(format, args...))
+	return Problem{r.file, line, path, text}
 }
 
 // err is nil or a *Problems, sorted by line and without repetition.

@@ -110,7 +110,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stderr, "vtepd run: --config and segment flags exclude each other; put the segment into the file")
 			return exitConfig
 		}
-		load = func() (*config.Config, error) { return config.Load(*file) }
+		load = func() (*config.Config, error) {
+			cfg, err := config.Load(*file)
+			if err != nil {
+				return nil, err
+			}
+			return flags.Apply(cfg), nil
+		}
 	}
 	cfg, err := load()
 	if err != nil {
