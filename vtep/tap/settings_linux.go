@@ -20,9 +20,10 @@ type Settings struct {
 	Bridge    string         // to be a port of
 	NoBridge  bool           // to be no port of any bridge
 	MAC       packet.MAC
+	Up        bool // to bring up at the end
 }
 
-// Configure sets the device up and brings it up.
+// Configure sets the device as s says.
 func (d *Device) Configure(s Settings) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -50,8 +51,11 @@ func (d *Device) Configure(s Settings) error {
 	if err := d.setAddresses(h, l, s); err != nil {
 		return err
 	}
+	if !s.Up {
+		return nil
+	}
 	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set up: %w", err)
+		return fmt.Errorf("bring up: %w", err)
 	}
 	return nil
 }

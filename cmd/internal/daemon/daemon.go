@@ -186,6 +186,7 @@ func (d *Daemon) change(next *config.Config) error {
 		}
 		d.follow(s, p.resolver)
 	}
+	p.bringUp()
 	for i := range diff.Changed {
 		d.reconfigureDevice(&diff.Changed[i])
 	}

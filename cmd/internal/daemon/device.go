@@ -30,6 +30,7 @@ func (p *plan) openDevice(s *segment) error {
 	if err != nil {
 		return err
 	}
+	p.fresh[dev] = true
 	s.dev, s.ports = dev, make([]vtep.Port, p.d.engine.Workers())
 	for i := range s.ports {
 		s.ports[i] = dev.Queue(i)
@@ -41,9 +42,18 @@ func (p *plan) openDevice(s *segment) error {
 	if err := dev.Configure(tap.Settings{MTU: s.mtu, Addresses: c.Address, Bridge: c.Bridge}); err != nil {
 		return fmt.Errorf("device %s: %w", c.Device, err)
 	}
-	s.logger(p.d.log).Info("device up", zap.Stringer("mac", dev.MAC), zap.Int("mtu", s.mtu),
-		zap.Int("queues", len(s.ports)))
 	return nil
+}
+
+// bringUp brings the device up when the segment has all its entries, so that
+// the first frame finds its way.
+func (d *Daemon) bringUp(s *segment) {
+	if err := s.dev.Configure(tap.Settings{Up: true}); err != nil {
+		s.logger(d.log).Error("device not up", zap.Error(err))
+		return
+	}
+	s.logger(d.log).Info("device up", zap.Stringer("mac", s.dev.MAC), zap.Int("mtu", s.mtu),
+		zap.Int("queues", len(s.ports)))
 }
 
 // deviceMAC derives a stable, locally administered address from our outer

@@ -107,6 +107,7 @@ func (d *Daemon) replan() bool {
 	for _, s := range d.segments {
 		d.follow(s, p.resolver)
 	}
+	p.bringUp()
 	return true
 }
 

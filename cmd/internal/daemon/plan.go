@@ -19,7 +19,8 @@ type plan struct {
 	segments  map[uint32]*segment
 	listeners map[listenKey]*listener
 	resolver  *path.Resolver
-	opened    []func() // undo what prepare opened, last first
+	fresh     map[*tap.Device]bool // devices that the plan opened
+	opened    []func()             // undo what prepare opened, last first
 }
 
 // prepare opens all that next needs and the daemon does not have. On an error
@@ -29,7 +30,7 @@ func (d *Daemon) prepare(next *config.Config) (_ *plan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{d: d, cfg: next, resolver: resolver,
+	p := &plan{d: d, cfg: next, resolver: resolver, fresh: make(map[*tap.Device]bool),
 		segments:  make(map[uint32]*segment, len(next.Segments)),
 		listeners: make(map[listenKey]*listener)}
 	defer func() {
@@ -162,6 +163,15 @@ func (p *plan) commit() error {
 		}
 	}
 	return nil
+}
+
+// bringUp brings up the devices that the plan opened.
+func (p *plan) bringUp() {
+	for _, s := range p.segments {
+		if p.fresh[s.dev] {
+			p.d.bringUp(s)
+		}
+	}
 }
 
 // set is the engine's view of the plan.
