@@ -120,10 +120,10 @@ func (l *Lab) Switch(hosts ...*Host) error {
 	if err != nil {
 		return err
 	}
-	if _, err := sw.Run("ip", "link", "add", "br", "type", "bridge", "mcast_snooping", "0"); err != nil {
+	if _, err := sw.Run("ip", "link", "add", "name", "sw0", "type", "bridge", "mcast_snooping", "0"); err != nil {
 		return err
 	}
-	if _, err := sw.Run("ip", "link", "set", "br", "up"); err != nil {
+	if _, err := sw.Run("ip", "link", "set", "sw0", "up"); err != nil {
 		return err
 	}
 	for i, h := range hosts {
@@ -131,7 +131,7 @@ func (l *Lab) Switch(hosts ...*Host) error {
 		if _, err := sw.Run("ip", "link", "add", port, "type", "veth", "peer", "name", "u0", "netns", h.Name); err != nil {
 			return err
 		}
-		if _, err := sw.Run("ip", "link", "set", port, "master", "br", "up"); err != nil {
+		if _, err := sw.Run("ip", "link", "set", port, "master", "sw0", "up"); err != nil {
 			return err
 		}
 		if err := h.plug("u0", Wire{}, underlay(i+1)); err != nil {
@@ -139,6 +139,23 @@ func (l *Lab) Switch(hosts ...*Host) error {
 		}
 	}
 	return nil
+}
+
+// Station makes a host of its own behind a bridge of h, with an address on its
+// interface e0.
+func (h *Host) Station(name, bridge, addr string, mtu int) (*Host, error) {
+	s, err := h.lab.Host(name)
+	if err != nil {
+		return nil, err
+	}
+	port := "p-" + name
+	if _, err := h.Run("ip", "link", "add", "name", port, "mtu", fmt.Sprint(mtu), "type", "veth", "peer", "name", "e0", "netns", s.Name); err != nil {
+		return nil, err
+	}
+	if _, err := h.Run("ip", "link", "set", port, "master", bridge, "up"); err != nil {
+		return nil, err
+	}
+	return s, s.plug("e0", Wire{MTU: mtu}, []string{addr})
 }
 
 // Close stops what runs in the lab and removes it.

@@ -48,8 +48,8 @@ func (b *buffer) String() string {
 func (h *Host) Start(name string, args ...string) (*Proc, error) {
 	p := &Proc{cmd: h.command(name, args...), out: new(buffer), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	// It must not outlive us, and a Ctrl-C at the terminal is for us only.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// A Ctrl-C at the terminal is for us only.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
