@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/songgao/water"
 	"github.com/vishvananda/netlink"
@@ -146,10 +147,12 @@ func closeAll(fds []int) {
 
 // explain adds what to do to the errors that users meet first.
 func explain(err error) error {
+	// netlink's error has the errno in its text only.
+	denied := errors.Is(err, os.ErrPermission) || strings.HasSuffix(err.Error(), unix.EPERM.Error())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("%w: there is no /dev/net/tun; load the tun module or give the container the device", err)
-	case errors.Is(err, os.ErrPermission):
+	case denied:
 		return fmt.Errorf("%w: CAP_NET_ADMIN and access to /dev/net/tun are needed", err)
 	}
 	return err

@@ -31,18 +31,20 @@ func (e *PortInUse) Error() string {
 // holder says in words who holds an address and port. The name of another
 // user's process takes CAP_SYS_PTRACE.
 func holder(a netip.AddrPort) string {
-	for _, table := range []string{"/proc/net/udp", "/proc/net/udp6"} {
-		for _, inode := range bound(table, a) {
-			if inode == "0" {
-				continue // the kernel's own: it has no process
-			}
-			if p := process(inode); p != "" {
-				return p
-			}
-			return "a process that this one may not see (socket inode " + inode + ")"
+	inodes := append(bound("/proc/net/udp", a), bound("/proc/net/udp6", a)...)
+	for _, inode := range inodes {
+		if p := process(inode); p != "" {
+			return p
 		}
 	}
-	return kernelDevice(a.Port())
+	// The sockets of kernel devices have inodes too, but no process.
+	if d := kernelDevice(a.Port()); d != "" {
+		return d
+	}
+	if len(inodes) > 0 {
+		return "a process that this one may not see (socket inode " + inodes[0] + ")"
+	}
+	return ""
 }
 
 // bound returns the inodes of the sockets in a table of /proc/net that are in

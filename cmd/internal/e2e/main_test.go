@@ -118,3 +118,8 @@ func mac(t testing.TB, h *lab.Host, dev string) string {
 	t.Helper()
 	return strings.TrimSpace(run(t, h, "cat", "/sys/class/net/"+dev+"/address"))
 }
+
+func decode(t testing.TB, text string, v any) {
+	t.Helper()
+	must(t, json.Unmarshal([]byte(text), v))
+}

@@ -57,3 +57,6 @@ func (h *Host) KernelVXLAN(vni int, addrs []string, args ...string) error {
 	_, err := h.Run("ip", "link", "set", dev, "up")
 	return err
 }
+
+// Control is the path of the daemon's control socket.
+func (d *Daemon) Control() string { return d.control }
