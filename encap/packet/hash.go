@@ -3,9 +3,10 @@ package packet
 import "encoding/binary"
 
 // FlowHash hashes the inner flow, for the outer source port: addresses,
-// protocol and ports for TCP, UDP and SCTP; addresses and protocol for other IP
-// and for all fragments, so that those of one packet stay together; MACs and
-// EtherType for the rest. It is the same in every process.
+// protocol and ports for TCP, UDP and SCTP; addresses and protocol for other IP;
+// addresses for all fragments, so that those of one packet stay together (over
+// IPv6 only the first may tell the protocol); MACs and EtherType for the rest.
+// It is the same in every process.
 func (p *Parsed) FlowHash(frame []byte) uint16 {
 	h := uint64(0x9e3779b97f4a7c15)
 	if p.Kind != IPv4 && p.Kind != IPv6 {
@@ -18,8 +19,11 @@ func (p *Parsed) FlowHash(frame []byte) uint16 {
 		h = mix(h, binary.BigEndian.Uint64(a))
 		a = a[8:]
 	}
+	if p.Fragment {
+		return fold(h)
+	}
 	v := uint64(p.Proto)
-	if p.L4 != 0 && !p.Fragment {
+	if p.L4 != 0 {
 		switch p.Proto {
 		case ProtoTCP, ProtoUDP, ProtoSCTP:
 			v |= uint64(binary.BigEndian.Uint32(frame[p.L4:])) << 8

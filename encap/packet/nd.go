@@ -6,10 +6,11 @@ import (
 )
 
 const (
-	icmpNS = 135 // RFC 4861 §4.3
-	icmpNA = 136 // RFC 4861 §4.4
-	nsLen  = 24  // without options
-	naLen  = 32  // with a target link-layer address option
+	icmpNS       = 135 // RFC 4861 §4.3
+	icmpNA       = 136 // RFC 4861 §4.4
+	icmpRedirect = 137 // RFC 4861 §4.5
+	nsLen        = 24  // without options
+	naLen        = 32  // with a target link-layer address option
 )
 
 // NeighbourSolicit reads a neighbour solicitation, valid by RFC 4861 §7.1.1.
@@ -25,16 +26,23 @@ func NeighbourSolicit(frame []byte, p *Parsed) (target netip.Addr, dad, ok bool)
 	}
 	target = netip.AddrFrom16([16]byte(b[8:24]))
 	src := netip.AddrFrom16([16]byte(p.addrs(frame)[:16]))
-	if target.IsMulticast() || !validOptions(b[nsLen:]) {
-		return
+	dad = src.IsUnspecified()
+	if target.IsMulticast() || !validOptions(b[nsLen:], dad) || dad && !solicitedNode(p.addrs(frame)[16:]) {
+		return netip.Addr{}, false, false
 	}
-	return target, src.IsUnspecified(), true
+	return target, dad, true
 }
 
-// validOptions reports whether ND options fill b with none of length 0.
-func validOptions(b []byte) bool {
+// solicitedNode reports whether a is in ff02::1:ff00:0/104 (RFC 4291 §2.7.1).
+func solicitedNode(a []byte) bool {
+	return [13]byte(a) == [13]byte{0: 0xff, 1: 0x02, 11: 0x01, 12: 0xff}
+}
+
+// validOptions reports whether ND options fill b with none of length 0. In
+// duplicate address detection there must be no source link-layer address.
+func validOptions(b []byte, dad bool) bool {
 	for len(b) > 0 {
-		if len(b) < 8 || b[1] == 0 || len(b) < 8*int(b[1]) {
+		if len(b) < 8 || b[1] == 0 || len(b) < 8*int(b[1]) || dad && b[0] == 1 {
 			return false
 		}
 		b = b[8*int(b[1]):]

@@ -46,10 +46,11 @@ func FragNeeded(dst, frame []byte, p *Parsed, mtu int) int {
 	return n
 }
 
-// PacketTooBig writes to dst the ICMPv6 "packet too big" (RFC 4443 §3.2) that
-// answers the IPv6 packet in frame, as FragNeeded does. Unlike other errors it
-// answers packets to groups too, but never ICMPv6 errors.
-func PacketTooBig(dst, frame []byte, p *Parsed, mtu int) int {
+// TooBig writes to dst the ICMPv6 "packet too big" (RFC 4443 §3.2) that
+// answers the IPv6 packet in frame, as FragNeeded does. It answers fragments
+// too, but neither ICMPv6 errors and redirects (RFC 4443 §2.4 e) nor packets to
+// groups: a group is no source.
+func TooBig(dst, frame []byte, p *Parsed, mtu int) int {
 	if p.Kind != IPv6 || !p.answerable() {
 		return 0
 	}
@@ -57,7 +58,7 @@ func PacketTooBig(dst, frame []byte, p *Parsed, mtu int) int {
 	if ip[8] == 0xff || [16]byte(ip[8:24]) == ([16]byte{}) || ip[24] == 0xff {
 		return 0
 	}
-	if p.Proto == ProtoICMPv6 && (p.L4 == 0 || frame[p.L4] < 128) {
+	if p.Proto == ProtoICMPv6 && (p.L4 == 0 || frame[p.L4] < 128 || frame[p.L4] == icmpRedirect) {
 		return 0
 	}
 	quote := min(len(ip), maxQuote-ipv6Len-8)
