@@ -55,7 +55,7 @@ func (w *Worker) tooBig(a *attachment, b []byte, p *packet.Parsed, limit int) {
 	case packet.IPv4:
 		n = packet.FragNeeded(w.answer[:], b, p, mtu)
 	case packet.IPv6:
-		n = packet.PacketTooBig(w.answer[:], b, p, mtu)
+		n = packet.TooBig(w.answer[:], b, p, mtu)
 	}
 	if n > 0 && w.writeAnswer(a, n) {
 		a.tooBigs++

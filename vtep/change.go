@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 
 	"vtepd/encap/packet"
 	"vtepd/vtep/fdb"
@@ -59,18 +60,26 @@ func (c *Change) DelFlood(v VTEP) {
 // PutMAC places mac behind the given VTEPs, in place of what the FDB had. More
 // than one is for multicast MACs.
 func (c *Change) PutMAC(mac packet.MAC, state fdb.State, source fdb.Source, now fdb.Tick, to ...VTEP) error {
+	if !mac.IsMulticast() && len(to) != 1 {
+		return fmt.Errorf("%v: a unicast MAC is behind one VTEP, not %d", mac, len(to))
+	}
+	claims := state != fdb.Dynamic || mac.IsMulticast() // multicast entries do not age
 	dests := make([]fdb.Dest, 0, len(to))
-	remotes := make([]*Remote, 0, len(to))
 	for _, v := range to {
 		r, err := c.s.remote(v)
 		if err != nil {
+			if claims {
+				c.release(dests...)
+			}
 			return err
 		}
-		if state != fdb.Dynamic { // before the old entry goes: it may hold the only claim
+		if slices.Contains(dests, r.dest) {
+			continue
+		}
+		if claims { // before the old entry goes: it may hold the only claim
 			r.statics++
 			c.s.named(r)
 		}
-		remotes = append(remotes, r)
 		dests = append(dests, r.dest)
 	}
 	if mac.IsMulticast() {
@@ -79,13 +88,10 @@ func (c *Change) PutMAC(mac packet.MAC, state fdb.State, source fdb.Source, now 
 		c.floodDirty = true
 		return nil
 	}
-	if len(dests) != 1 {
-		return fmt.Errorf("%v: a unicast MAC is behind one VTEP, not %d", mac, len(dests))
-	}
 	if old, ok := c.s.table.Get(mac); ok && old.State != fdb.Dynamic {
 		c.release(old.Dest)
 	}
-	c.s.table.Put(fdb.Entry{MAC: mac, Dest: remotes[0].dest, State: state, Source: source, Updated: now})
+	c.s.table.Put(fdb.Entry{MAC: mac, Dest: dests[0], State: state, Source: source, Updated: now})
 	c.floodDirty = true
 	return nil
 }

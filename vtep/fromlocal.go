@@ -1,6 +1,8 @@
 package vtep
 
 import (
+	"errors"
+
 	"vtepd/encap"
 	"vtepd/encap/drop"
 	"vtepd/encap/offload"
@@ -34,7 +36,7 @@ func (w *Worker) fromLocal(a *attachment) (n int, bulk bool, err error) {
 	}
 	w.flush()
 	w.readOff = 0
-	if err == ErrAgain {
+	if errors.Is(err, ErrAgain) {
 		err = nil
 	}
 	return n, bulk, err
@@ -84,12 +86,17 @@ func (w *Worker) flood(a *attachment, opts *Options, e *encapsulation) drop.Reas
 	if p.Dst.IsMulticast() {
 		if dests := a.seg.table.LookupMulti(p.Dst); len(dests) > 0 {
 			w.prepare(e, opts, b, p)
+			reason := drop.NoRemote
 			for _, d := range dests {
 				if r := a.seg.RemoteAt(d); r != nil && !opts.isLocal(r.vtep.Addr) {
 					w.sendTo(a, r, e)
+					reason = drop.None
 				}
 			}
-			return drop.None
+			if reason != drop.None {
+				reason = w.dropFrames(a, e.frame, reason)
+			}
+			return reason
 		}
 	}
 	list := *a.seg.floodList.Load()
@@ -201,6 +208,9 @@ func (w *Worker) wrap(e *encapsulation, header encap.Header) drop.Reason {
 	out := w.sendRoom(f.Len + e.frames*(int(f.GSO.HdrLen)+encap.HeaderLen))
 	n, seg, frames := w.splitter.Split(out, header[:], f.Bytes(), p, &f.GSO)
 	if n == 0 {
+		if !f.GSO.NeedsCsum && p.L4Checksum(f.Bytes()) == packet.CsumBad {
+			return drop.BadChecksum
+		}
 		return drop.Malformed
 	}
 	e.payload, e.segSize, e.frames = w.sent(out, n), seg, frames

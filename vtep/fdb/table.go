@@ -156,7 +156,7 @@ func (t *Table) add(word uint64, meta uint32) {
 // falls between is lost; the next frame makes up for it.
 func (t *Table) rebuild(old *slots) *slots {
 	size := minSlots
-	for (t.entries+1)*8 > size*3 {
+	for t.entries*8 > size*3 {
 		size *= 2
 	}
 	s := newSlots(size, old.seed)

@@ -141,7 +141,7 @@ func adopt(f *os.File) (fd int, err error) {
 
 func closeAll(fds []int) {
 	for _, fd := range fds {
-		unix.Close(fd) // on the way out with an error already
+		_ = unix.Close(fd) // on the way out with an error already
 	}
 }
 

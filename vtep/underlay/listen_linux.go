@@ -30,7 +30,7 @@ func Listen(s Spec) (_ []*Receiver, err error) {
 	defer func() {
 		if err != nil {
 			for _, r := range out {
-				r.Close()
+				err = errors.Join(err, r.Close())
 			}
 		}
 	}()
