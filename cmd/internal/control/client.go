@@ -210,8 +210,9 @@ func (c *Client) open(ctx context.Context, limit time.Duration, method, path str
 	}
 	stream := &stream{ReadCloser: response.Body, cancel: cancel}
 	if response.StatusCode != http.StatusOK {
-		defer stream.Close()
-		return nil, refusal(response)
+		err := refusal(response)
+		_ = stream.Close() // what mattered was read
+		return nil, err
 	}
 	return stream, nil
 }

@@ -81,6 +81,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTime))
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTime))
 	answer, err := h.answer(w, r, rc)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTime)) // reading may have used up the first one
 	if err != nil {
 		e := api.AsError(err)
 		write(w, httpStatus(err, e), errorBody{e})
@@ -113,9 +114,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, rc *http.Respon
 	// and the Backend may take its time.
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
-	answer, err := found.serve(w, &request{Request: r, values: values, body: body})
-	_ = rc.SetWriteDeadline(time.Now().Add(writeTime))
-	return answer, err
+	return found.serve(w, &request{Request: r, values: values, body: body})
 }
 
 // An httpError is an error with a status code that its kind does not say.

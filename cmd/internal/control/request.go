@@ -52,11 +52,11 @@ func (r *request) selector() (api.Selector, error) {
 	return s, nil
 }
 
-// document reads the body into v: one JSON value with no field that is not
+// document reads the body into v: one JSON object with no field that is not
 // known, and nothing behind it.
 func (r *request) document(v any) error {
-	if len(bytes.TrimSpace(r.body)) == 0 {
-		return badBody(errors.New("empty, a JSON object is needed"))
+	if !bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("{")) { // null would be taken for an empty one
+		return badBody(errors.New("a JSON object is needed"))
 	}
 	d := json.NewDecoder(bytes.NewReader(r.body))
 	d.DisallowUnknownFields()

@@ -86,7 +86,7 @@ func (s *Server) Serve(ctx context.Context, backend api.Backend) error {
 		timeout, done := context.WithTimeout(base, stopTime)
 		if server.Shutdown(timeout) != nil {
 			cancel()
-			server.Close()
+			_ = server.Close() // of connections; Serve says what matters
 		}
 		done()
 		err = <-served

@@ -72,6 +72,7 @@ func listen(path string) (*socket, error) {
 	}
 	unlock, err := lockDir(dir)
 	if err != nil {
+		s.removeDir()
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}
 	defer unlock()
@@ -105,8 +106,7 @@ func (s *socket) bind() error {
 		s.file, err = os.Lstat(s.path)
 	}
 	if err != nil {
-		l.Close()
-		return errors.Join(err, os.Remove(s.path))
+		return errors.Join(err, l.Close(), os.Remove(s.path))
 	}
 	return nil
 }
@@ -182,8 +182,9 @@ func removeStale(path string) error {
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
-		defer conn.Close()
-		return &SocketInUse{Path: path, PID: peerPID(conn.(*net.UnixConn))}
+		pid := peerPID(conn.(*net.UnixConn))
+		_ = conn.Close() // nothing was sent
+		return &SocketInUse{Path: path, PID: pid}
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist) {
 		// Alive but busy (EAGAIN), or not ours to judge (EACCES).

@@ -22,7 +22,7 @@ func expand(root *cobra.Command, args []string) ([]string, error) {
 			i++ // its value
 		case strings.HasPrefix(arg, "-"):
 		case strings.HasPrefix(arg, "__"): // cobra's own, called by completion scripts
-			return args, nil
+			return expandCompleted(root, args, i+1), nil
 		case arg == "help" && at != root:
 			args[i] = "--help"
 			return args, nil
@@ -35,6 +35,20 @@ func expand(root *cobra.Command, args []string) ([]string, error) {
 		}
 	}
 	return args, nil
+}
+
+// expandCompleted expands the words from i on but for the last, which is being
+// typed.
+func expandCompleted(root *cobra.Command, args []string, i int) []string {
+	if i >= len(args) {
+		return args
+	}
+	typed, err := expand(root, args[i:len(args)-1])
+	if err != nil { // nothing to offer, which cobra finds out by itself
+		return args
+	}
+	copy(args[i:], typed)
+	return args
 }
 
 // match returns the command below at that name stands for, nil if there is

@@ -41,7 +41,7 @@ func (a *app) command(o object) *cobra.Command {
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		g, _ := o.show.prepare()
 		if len(args) > 0 && g.word(args[0]) == nil {
-			return unknownVerb(o.name, verbs, args[0])
+			return unknownVerb(o.name, verbs, g, args[0])
 		}
 		return show(c, args)
 	}
@@ -70,10 +70,15 @@ func (a *app) leaf(v verb) *cobra.Command {
 	}
 }
 
-func unknownVerb(name string, verbs []verb, what string) error {
+// unknownVerb is the error for what is neither a verb of an object nor, where
+// there is no verb but show, one of the words g of that.
+func unknownVerb(name string, verbs []verb, g *grammar, what string) error {
 	var names []string
 	for _, v := range verbs {
 		names = append(names, v.name)
+	}
+	if len(verbs) == 1 {
+		names = append(names, g.expected()...)
 	}
 	return fmt.Errorf("%s: what is %q? It takes %s", name, what, strings.Join(names, ", "))
 }

@@ -92,16 +92,22 @@ func (g *grammar) parseWord(args []string) (rest []string, err error) {
 
 // hint says which words are still possible.
 func (g *grammar) hint() string {
+	names := g.expected()
+	if names == nil {
+		return " Nothing more is expected"
+	}
+	return " It takes " + strings.Join(names, ", ")
+}
+
+// expected returns the words that were not seen, with their values.
+func (g *grammar) expected() []string {
 	var names []string
 	for _, w := range g.words {
 		if !w.seen {
 			names = append(names, strings.TrimSpace(w.name+" "+w.value))
 		}
 	}
-	if names == nil {
-		return " Nothing more is expected"
-	}
-	return " It takes " + strings.Join(names, ", ")
+	return names
 }
 
 func (g *grammar) argument(name string, set func(string) error) {

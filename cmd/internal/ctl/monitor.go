@@ -41,8 +41,9 @@ func (a *app) monitorPrepare() (*grammar, action) {
 		if err != nil {
 			return err
 		}
-		defer m.Close()
-		return a.follow(m, len(kinds) != 1)
+		err = a.follow(m, len(kinds) != 1)
+		_ = m.Close() // nothing more is read
+		return err
 	}
 }
 

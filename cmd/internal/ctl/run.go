@@ -36,9 +36,7 @@ type app struct {
 // with an error.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version string) int {
 	a := &app{version: version, out: bufio.NewWriter(stdout)}
-	root := a.root()
-	root.SetOut(a.out)
-	root.SetErr(stderr)
+	root := a.root(stderr)
 	args, err := expand(root, args)
 	if err == nil {
 		root.SetArgs(args)
@@ -62,7 +60,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version s
 }
 
 // root returns the whole command tree.
-func (a *app) root() *cobra.Command {
+func (a *app) root(stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "vtepctl [--control PATH] [-j] OBJECT [VERB] [ARGUMENTS]",
 		Short: "Show and change what vtepd does",
@@ -71,18 +69,20 @@ bridge: an object, a verb, and words in pairs. Objects and verbs may be
 shortened to what is unambiguous. A bare object means show.
 
 Exit codes: 0 done; 1 usage, or the daemon refused; 2 daemon not reachable.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		DisableFlagsInUseLine: true,
+		SilenceErrors:         true,
+		SilenceUsage:          true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			c.SetOut(c.ErrOrStderr())
 			return errors.Join(c.Help(), errHelp)
 		},
 	}
+	root.SetOut(a.out)
+	root.SetErr(stderr)
 	root.PersistentFlags().StringVar(&a.path, "control", control.DefaultPath, "the daemon's control socket")
 	root.PersistentFlags().BoolVarP(&a.json, "json", "j", false, "print one JSON document (monitor: one a line)")
 	root.AddCommand(a.status(), a.segment(), a.counters(), a.fdb(), a.remote(), a.neigh(),
-		a.monitor(), a.reload(), a.log(), a.versions())
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
+		a.monitor(), a.reload(), a.log(), a.versions(), a.decode())
+	a.addHelp(root)
 	return root
 }

@@ -26,8 +26,7 @@ func (d *Daemon) watchHost(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			<-watch
-			return nil
+			return <-watch
 		case err := <-watch:
 			if err != nil && ctx.Err() == nil {
 				return &SystemError{Err: err}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vtepd/cmd/internal/api"
-	"vtepd/encap/drop"
 	"vtepd/encap/packet"
 )
 
@@ -34,6 +33,8 @@ type Backend struct {
 	watchers map[int]watcher
 	watches  int
 }
+
+var _ api.Backend = (*Backend)(nil)
 
 type watcher struct {
 	kinds []api.Kind
@@ -132,22 +133,22 @@ func (b *Backend) Counters(s api.Selector) (api.Counters, error) {
 	if err := known(s); err != nil {
 		return api.Counters{}, err
 	}
-	var none [drop.Count]uint64
-	rx := none
-	rx[drop.SourceNotAccepted] = 3
+	// A few reasons only, so that tests need not follow package drop.
+	drops := func(source uint64) api.Drops {
+		return api.Drops{Rx: api.Tally{"source_not_accepted": source, "truncated": 0}, Tx: api.Tally{"oversize": 0}}
+	}
 	all := []api.SegmentCounters{
 		{VNI: 42, Device: "vx42", Rx: api.Traffic{Frames: 12, Bytes: 1234}, Tx: api.Traffic{Frames: 5, Bytes: 500},
-			Drops: api.SegmentDrops(&rx, &none), Consumed: api.Tally{"suppressed": 2},
+			Drops: drops(3), Consumed: api.Tally{"suppressed": 2},
 			FDB: api.FDBCounters{Entries: 3, Learned: 4, Moved: 1, Aged: 2},
 			Remotes: []api.RemoteCounters{{IP: netip.MustParseAddr("192.0.2.2"), Port: 4789, VNI: 42,
 				Rx: api.Traffic{Frames: 12, Bytes: 1234}, Tx: api.Traffic{Frames: 5, Bytes: 500},
 				Errors: api.Tally{"enobufs": 1, "eperm": 0}}}},
-		{VNI: 43, Device: "vx43", Drops: api.SegmentDrops(&none, &none), Consumed: api.Tally{"suppressed": 0}},
+		{VNI: 43, Device: "vx43", Drops: drops(0), Consumed: api.Tally{"suppressed": 0}},
 	}
 	all = slices.DeleteFunc(all, func(c api.SegmentCounters) bool { return !s.Matches(c.Device, c.VNI) })
-	host := none
-	host[drop.InvalidHeader] = 9
-	return api.Counters{Segments: all, Drops: api.HostDrops(&host), Events: api.Tally{"checksum_completed": 0}}, nil
+	host := api.Drops{Rx: api.Tally{"invalid_header": 9, "vni_not_found": 0}}
+	return api.Counters{Segments: all, Drops: host, Events: api.Tally{"checksum_completed": 0}}, nil
 }
 
 // Reload implements [api.Backend].
