@@ -149,6 +149,19 @@ func (t *Template) Put(dst []byte, inner int, srcPort uint16, tos, ttl uint8) {
 	}
 }
 
+// Identify writes the IPv4 ID of a datagram whose headers Put wrote. Over IPv6 it
+// does nothing.
+func (t *Template) Identify(dst []byte, id uint16) {
+	if t.l4 != packet.EthernetLen+20 {
+		return
+	}
+	ip := dst[packet.EthernetLen:]
+	binary.BigEndian.PutUint16(ip[4:], id)
+	// Put left the ID zero, so it is only added (RFC 1624 §3, eqn. 3).
+	sum := uint64(^binary.BigEndian.Uint16(ip[10:])) + uint64(id)
+	binary.BigEndian.PutUint16(ip[10:], ^packet.Fold(sum))
+}
+
 // Finish computes the outer UDP checksum of a whole datagram whose headers Put
 // wrote. Where the template has none it does nothing.
 func (t *Template) Finish(datagram []byte) {

@@ -15,7 +15,7 @@ const (
 	ChecksumCompleted Event = iota // an unfinished inner checksum was completed in software
 	SuperFrameSplit                // a whole super-frame in one datagram was cut to the device MTU
 	TooBigSent                     // the sender of an oversize frame was told
-	OffloadRefused                 // the device refused a super-frame; it was cut instead
+	OffloadRefused                 // the kernel refused a super-frame, in either direction; it was cut instead
 	RemotesFull                    // a VTEP was not learned: too many are known
 	EventCount
 )

@@ -34,7 +34,7 @@ func (w *Worker) deliver(a *attachment, d *Datagram, frame []byte) (frames, byte
 		w.queued = a
 	}
 	p, mtu := &w.parsed, w.from.opts.DeviceMTU
-	if len(frame) > mtu+14+4*int(p.Tags) && p.CsumIsPartial(frame) {
+	if (d.SegSize > 0 || len(frame) > mtu+14+4*int(p.Tags)) && p.CsumIsPartial(frame) {
 		if gso, ok := offload.SuperFromDatagram(frame, p, mtu, d.SegSize); ok {
 			w.deliverQueued()
 			w.queued = a

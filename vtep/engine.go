@@ -100,6 +100,12 @@ func (e *Engine) Update(set *Set) error {
 	return nil
 }
 
+// Settle returns when no worker uses any more what it read of a segment before
+// the call: a path that was replaced, say.
+func (e *Engine) Settle() {
+	_ = e.Update(e.set.Load()) // it fails when no worker runs
+}
+
 // Run sweeps the FDBs of the segments served, once a second, until ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
 	t := time.NewTicker(time.Second)

@@ -29,9 +29,13 @@ func (w *Worker) fromLocal(a *attachment) (n int, bulk bool, err error) {
 		}
 		n++
 		bulk = bulk || f.GSO.Type != offload.None
-		w.readOff += (f.Off + f.Len + 63) &^ 63
 		if r := w.frameFromLocal(a, f); r != drop.None {
 			a.stats.dropsTx[r].Add(1)
+		}
+		if w.unsent {
+			w.readOff += (f.Off + f.Len + 63) &^ 63
+		} else { // the next frame finds the memory in the cache
+			w.readOff = 0
 		}
 	}
 	w.flush()
@@ -169,18 +173,40 @@ func (w *Worker) sendTo(a *attachment, r *Remote, e *encapsulation) {
 		}
 		return
 	}
+	t := &w.train
+	t.Path = *r.path.Load()
+	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
+	t.Account = &r.stats[w.index]
+	if w.sendWhole(a, t, e.frame) {
+		return
+	}
 	if e.payload == nil || e.header != r.header {
 		if reason := w.wrap(e, r.header); reason != drop.None {
 			a.stats.dropsTx[reason].Add(uint64(e.frames))
 			return
 		}
 	}
-	t := &w.train
-	t.Path = *r.path.Load()
 	t.Payload, t.SegSize = e.payload, e.segSize
-	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
-	t.Account = &r.stats[w.index]
+	w.unsent = true
 	w.sender.Send(t)
+}
+
+// sendWhole sends a super-frame uncut where the path takes it. It reports
+// whether the frame is gone.
+func (w *Worker) sendWhole(a *attachment, t *Train, f *offload.Frame) bool {
+	if f.GSO.Type == offload.None || !f.GSO.NeedsCsum {
+		return false
+	}
+	errno := w.sender.SendWhole(t, f, w.parsed.L3)
+	switch errno {
+	case 0:
+		w.unsent = false // it went behind all that was queued
+		return true
+	case ErrCut:
+	default:
+		a.stats.events[OffloadRefused].Add(1)
+	}
+	return false
 }
 
 // wrap puts header in front of every wire frame of e. A wire frame gets it in
@@ -235,5 +261,5 @@ func (w *Worker) sent(room []byte, n int) []byte {
 // flush sends what is queued; after it both arenas may be written again.
 func (w *Worker) flush() {
 	w.sender.Flush()
-	w.sendOff = 0
+	w.sendOff, w.unsent = 0, false
 }

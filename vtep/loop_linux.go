@@ -32,12 +32,15 @@ func (w *Worker) wake() {
 	_, _ = unix.Write(w.event, one[:])
 }
 
+// bulkPause is how long after bulk a worker does not spin.
+const bulkPause = time.Millisecond
+
 // run is the worker's thread: wait, serve what is ready, and poll on for a
 // moment after small bursts, since a wake-up costs more than most frames
 // (measured: it decides the latency).
 func (w *Worker) run() {
 	runtime.LockOSThread()
-	var spinUntil time.Time
+	var spinUntil, lastBulk time.Time
 	for !w.stop.Load() {
 		n := w.poll(spinUntil)
 		if n == 0 {
@@ -58,9 +61,13 @@ func (w *Worker) run() {
 		}
 		switch {
 		case bulk:
-			spinUntil = time.Time{}
+			spinUntil, lastBulk = time.Time{}, time.Now()
 		case work > 0:
-			spinUntil = time.Now().Add(w.engine.cfg.Spin)
+			// The small frames between bulk are its acknowledgements: the
+			// processor is needed elsewhere.
+			if now := time.Now(); now.Sub(lastBulk) > bulkPause {
+				spinUntil = now.Add(w.engine.cfg.Spin)
+			}
 		}
 	}
 }

@@ -148,6 +148,9 @@ type memSender struct {
 	refuse  func(*Train) syscall.Errno
 	discard bool
 	closed  int
+
+	refuseWhole func(*Train) syscall.Errno // nil: every path takes wire frames only
+	whole       []wholeFrame
 }
 
 func (s *memSender) Send(t *Train) {
@@ -158,6 +161,32 @@ func (s *memSender) Send(t *Train) {
 	if !s.discard {
 		s.early = append(s.early, bytes.Clone(t.Payload))
 	}
+}
+
+// SendWhole takes super-frames when the sender is made to, and says what
+// refuseWhole says.
+func (s *memSender) SendWhole(t *Train, f *offload.Frame, l3 int) syscall.Errno {
+	if s.refuseWhole == nil {
+		return ErrCut
+	}
+	if errno := s.refuseWhole(t); errno != 0 {
+		return errno
+	}
+	s.Flush()
+	frames, _ := offload.WireFrames(f.Len, &f.GSO)
+	t.Account.Sent(frames, f.Len+(frames-1)*int(f.GSO.HdrLen), 0)
+	clear(f.Buf[f.Off-24-14-40-16 : f.Off]) // the outer headers
+	if !s.discard {
+		s.whole = append(s.whole, wholeFrame{sent{t.Path.Remote(), bytes.Clone(f.Bytes()), f.Len, t.Entropy, t.TOS, t.TTL, t.DF, 0}, l3, len(s.out)})
+	}
+	return 0
+}
+
+// A wholeFrame is a super-frame that a memSender was handed whole.
+type wholeFrame struct {
+	sent
+	l3     int
+	behind int // trains that were sent before it
 }
 
 func (s *memSender) Flush() {

@@ -1,6 +1,7 @@
 package vtep
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -38,7 +39,8 @@ type Segment struct {
 	mu      sync.Mutex // guards what follows and every change of the above
 	dialer  Dialer
 	byVTEP  map[VTEP]*Remote
-	learned int // remotes that are not known
+	made    uint64 // remotes so far
+	learned int    // remotes that are not known
 
 	free       []fdb.Dest // places for new remotes
 	quarantine []fdb.Dest // places that will be free after the next sweep
@@ -86,19 +88,22 @@ func (s *Segment) SetOptions(o Options) {
 }
 
 // SetDialer replaces what compiles paths, and every path with it: used when
-// the segment moves to other sockets.
+// the segment moves to other sockets, or the dialer has other paths now. A path
+// that cannot be replaced stays.
 func (s *Segment) SetDialer(d Dialer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dialer = d
+	var errs []error
 	for _, r := range s.byVTEP {
 		p, err := d.Path(netip.AddrPortFrom(r.vtep.Addr, r.vtep.Port), r.vtep.VNI)
 		if err != nil {
-			return fmt.Errorf("path to %v: %w", r.vtep.Addr, err)
+			errs = append(errs, fmt.Errorf("path to %v: %w", r.vtep.Addr, err))
+			continue
 		}
 		r.path.Store(&p)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // SetPathMTUs asks mtu for the path MTU in bytes to each remote and takes what
@@ -121,6 +126,14 @@ func (s *Segment) Remotes() []*Remote {
 		}
 	}
 	return out
+}
+
+// Made returns how many remotes the segment has had so far: it grows when a
+// VTEP is named or learned.
+func (s *Segment) Made() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.made
 }
 
 // RemoteAt returns the remote an FDB entry points at, or nil.
@@ -177,6 +190,7 @@ func (s *Segment) remote(v VTEP) (*Remote, error) {
 	}
 	s.remotes.Store(&all)
 	s.byVTEP[v] = r
+	s.made++
 	s.learned++ // until somebody names it
 	if !r.isGroup() && !s.sources.Load().add(r) {
 		s.publishSources()

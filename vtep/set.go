@@ -45,6 +45,7 @@ type socket struct {
 	recv Receiver
 	vnis map[uint32]*attachment
 	fd   int
+	bulk bool // the last datagrams were
 }
 
 // view is one worker's part of a Set.

@@ -24,29 +24,55 @@ type origin struct {
 // into the devices. It returns how many it took and whether they were bulk:
 // trains or super-frames.
 func (w *Worker) toLocal(v *view, s *socket) (n int, bulk bool) {
-	n, err := s.recv.Receive(w.datagrams[:])
-	if err != nil {
-		return 0, false
-	}
 	now := w.clock.now()
 	// Options and remotes may have changed since the last burst.
 	w.from = origin{}
+	for n < receiveBatch {
+		want := receiveBatch - n
+		if s.bulk {
+			want = min(want, bulkBatch)
+		}
+		got, err := s.recv.Receive(w.datagrams[:want])
+		if err != nil {
+			break
+		}
+		s.bulk = w.datagramsToLocal(v, s, got, now)
+		bulk = bulk || s.bulk
+		n += got
+		if got < want {
+			break
+		}
+	}
+	return n, bulk
+}
+
+// datagramsToLocal delivers the first n of w.datagrams. It reports whether
+// there was bulk among them.
+func (w *Worker) datagramsToLocal(v *view, s *socket, n int, now tick) (bulk bool) {
 	for i := range w.datagrams[:n] {
 		d := &w.datagrams[i]
 		bulk = bulk || len(d.Payload) > bulkBytes
-		if d.SegSize <= 0 || d.SegSize >= len(d.Payload) || isTunnelSuper(d) {
+		if isTunnelSuper(d) {
 			w.datagramToLocal(v, s, d, d.Payload, now)
 			continue
 		}
+		segment := d.SegSize
+		if segment <= 0 {
+			segment = len(d.Payload)
+		}
+		d.SegSize = 0 // from here on it is that of a super-frame
+		if len(d.Payload) == 0 {
+			w.datagramToLocal(v, s, d, nil, now)
+		}
 		for rest := d.Payload; len(rest) > 0; {
-			size := min(d.SegSize, len(rest))
+			size := min(segment, len(rest))
 			w.datagramToLocal(v, s, d, rest[:size:size], now)
 			rest = rest[size:]
 		}
 	}
 	// The payloads are the receiver's again at its next Receive.
 	w.deliverQueued()
-	return n, bulk
+	return bulk
 }
 
 // bulkBytes tells trains and super-frames from single frames.
@@ -165,7 +191,7 @@ func (w *Worker) contradicts(a *attachment, mac packet.MAC) drop.Reason {
 func isTunnelSuper(d *Datagram) bool {
 	const l3 = encap.HeaderLen + 14
 	b := d.Payload
-	if len(b) < l3+40 {
+	if d.SegSize <= 0 || d.SegSize >= len(b) || len(b) < l3+40 {
 		return false
 	}
 	switch uint16(b[l3-2])<<8 | uint16(b[l3-1]) {

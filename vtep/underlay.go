@@ -5,11 +5,15 @@ import (
 	"syscall"
 
 	"vtepd/encap"
+	"vtepd/encap/offload"
 )
 
 // ErrAgain is returned by reads of a [Port] or a [Receiver] that have nothing
 // waiting.
 const ErrAgain = syscall.EAGAIN
+
+// ErrCut is returned by [Sender.SendWhole] for paths that take no super-frames.
+const ErrCut = syscall.EOPNOTSUPP
 
 // A Datagram is what a [Receiver] hands up: one UDP payload, or a train of
 // them that the kernel joined (UDP_GRO).
@@ -20,7 +24,7 @@ type Datagram struct {
 	// SegSize, when not 0, says that Payload holds several datagrams of SegSize
 	// bytes each, the last of which may be shorter, with equal outer headers.
 	// It may also be the inner segment size of a tunnel super-frame that a
-	// local sender never cut: the two look alike to a socket (see splitTrain).
+	// local sender never cut: the two look alike to a socket (see isTunnelSuper).
 	SegSize int
 	// Src is the outer source address (never 4in6-mapped) and port.
 	Src netip.AddrPort
@@ -88,6 +92,14 @@ type Sender interface {
 	// Send queues a train, in order. When the queue is full it flushes first.
 	// Trains of one flow never overtake one another.
 	Send(t *Train)
+	// SendWhole sends a super-frame as it is, under the outer headers that t
+	// asks for and behind all that was queued; t.Payload and t.SegSize are not
+	// looked at. l3 is where the frame's IP header starts; its checksum must be
+	// unfinished (NeedsCsum), and what Validate fills in must be true. The
+	// headers are written into the frame's headroom, the frame stays as it is.
+	// It returns 0 when the frame is gone, ErrCut when the path takes wire frames
+	// only, and what the kernel said otherwise: then the caller cuts the frame.
+	SendWhole(t *Train, f *offload.Frame, l3 int) syscall.Errno
 	// Flush sends what is queued and tells each train's Account. It returns
 	// with the queue empty whatever happened.
 	Flush()

@@ -21,6 +21,9 @@ const (
 	// receiveBatch is how many datagrams or trains are taken from a socket at
 	// a time.
 	receiveBatch = 64
+	// bulkBatch is how many while they are trains and super-frames: no more
+	// than the processor's cache holds until they are written to a device.
+	bulkBatch = 4
 )
 
 // A Worker is one thread of the data path. It owns all it reaches but what the
@@ -39,6 +42,7 @@ type Worker struct {
 	readOff  int
 	sends    []byte // frames cut or copied for sending; the first sendOff bytes are in use
 	sendOff  int
+	unsent   bool // the sender has trains queued, whose bytes are in reads and sends
 
 	datagrams [receiveBatch]Datagram
 	from      origin

@@ -85,11 +85,10 @@ func Complete(frame []byte, p *packet.Parsed, g *GSO) {
 	g.NeedsCsum = false
 }
 
-// SuperFromDatagram tells how a frame larger than the device's MTU, whose
-// checksum is unfinished, is to be cut: it is a super-frame that a kernel peer
-// sent whole through the tunnel. mtu is the device's in bytes; segment, when not
-// 0, is the size that came with the datagram, the only way to know a UDP
-// super-frame's.
+// SuperFromDatagram tells how a super-frame that a kernel peer sent whole
+// through the tunnel, its checksum unfinished, is to be cut. mtu is the device's
+// in bytes; segment, when not 0, is the size that came with the datagram, the
+// only way to know a UDP super-frame's.
 func SuperFromDatagram(frame []byte, p *packet.Parsed, mtu, segment int) (GSO, bool) {
 	hdr, off := l4HeaderLen(frame, p)
 	if hdr == 0 || p.Fragment {
@@ -97,13 +96,17 @@ func SuperFromDatagram(frame []byte, p *packet.Parsed, mtu, segment int) (GSO, b
 	}
 	room := mtu - (p.L4 + hdr - p.L3)
 	g := GSO{NeedsCsum: true, HdrLen: uint16(p.L4 + hdr), CsumStart: uint16(p.L4), CsumOffset: off}
+	known := segment > 0 && segment <= room
+	if known {
+		room = segment
+	}
 	switch {
 	case p.Proto == packet.ProtoTCP && p.Kind == packet.IPv4:
 		g.Type = TCPv4
 	case p.Proto == packet.ProtoTCP:
 		g.Type = TCPv6
-	case segment > 0 && segment <= room:
-		g.Type, room = UDP, segment
+	case known:
+		g.Type = UDP
 	default:
 		return GSO{}, false
 	}

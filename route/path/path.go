@@ -21,6 +21,9 @@ type Lookup struct {
 	IfIndex int        // interface that they leave by
 	Device  string     // its name
 	MTU     int        // of the route or its interface, bytes
+	Hops    uint8      // TTL or hop limit that the kernel would give packets to it
+	// Ethernet says that the interface has Ethernet headers.
+	Ethernet bool
 }
 
 // A Resolver asks the kernel, and remembers the answers: make one for each look
@@ -94,8 +97,10 @@ func query(h *netlink.Handle, q question) (Lookup, error) {
 		return Lookup{}, fmt.Errorf("route to %v: interface %d: %w", dst, r.LinkIndex, err)
 	}
 	l.Device, l.MTU = link.Attrs().Name, link.Attrs().MTU
+	l.Ethernet = link.Attrs().EncapType == "ether"
+	l.Hops = hops(r, to.Is6(), l.Device)
 	if to.Is6() {
-		l.MTU = min(l.MTU, mtu6(l.Device, l.MTU))
+		l.MTU = min(l.MTU, setting("/proc/sys/net/ipv6/conf/", l.Device, "/mtu", l.MTU))
 	}
 	if m := routeMTU(h, to, o); m > 0 {
 		l.MTU = min(l.MTU, m)
@@ -134,13 +139,34 @@ func routeMTU(h *netlink.Handle, dst netip.Addr, o *netlink.RouteGetOptions) int
 	return routes[0].MTU
 }
 
-// mtu6 returns the IPv6 MTU of an interface, which a router may have made
-// smaller (RFC 4861 §4.6.4), or otherwise what is given.
-func mtu6(device string, otherwise int) int {
-	if strings.ContainsAny(device, "/") {
+// defaultHops is the kernel's TTL and hop limit unless somebody changed it
+// (RFC 1700, RFC 3232).
+const defaultHops = 64
+
+// hops returns the TTL of packets by a route: its own, or the system's.
+func hops(r *netlink.Route, v6 bool, device string) uint8 {
+	n := r.Hoplimit
+	switch {
+	case n > 0:
+	case v6:
+		n = setting("/proc/sys/net/ipv6/conf/", device, "/hop_limit", defaultHops)
+	default:
+		n = setting("/proc/sys/net/ipv4/", "ip_default_ttl", "", defaultHops)
+	}
+	if n < 1 || n > 255 {
+		n = defaultHops
+	}
+	return uint8(n)
+}
+
+// setting returns a setting of the kernel that is a positive number, or
+// otherwise what is given. The IPv6 MTU of an interface, for one, a router may
+// have made smaller (RFC 4861 §4.6.4).
+func setting(before, name, behind string, otherwise int) int {
+	if strings.ContainsAny(name, "/") {
 		return otherwise
 	}
-	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + device + "/mtu")
+	b, err := os.ReadFile(before + name + behind)
 	if err != nil {
 		return otherwise
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"vtepd/encap"
 	"vtepd/vtep"
+	"vtepd/vtep/underlay/tunnelgso"
 )
 
 // DF says which outer Don't Fragment bits a segment needs.
@@ -41,6 +43,37 @@ type Dialer struct {
 	pools *Pools
 	v4    [2]*pool // by DF bit; nil where it is not needed
 	v6    *pool
+
+	tunnels atomic.Pointer[map[netip.AddrPort]Tunnel]
+}
+
+// A Tunnel is how super-frames reach a VTEP whole. It is comparable.
+type Tunnel struct {
+	Device *tunnelgso.Device // of the interface that the route to it leaves by
+	Hops   uint8             // outer TTL where a train leaves it to the kernel
+}
+
+// SetTunnels says which VTEPs super-frames reach whole; the map is the Dialer's
+// from here on. It holds for the paths that are compiled
+// after it. Segments with an outer checksum only may have any: a receiver joins
+// no datagrams without one.
+func (d *Dialer) SetTunnels(m map[netip.AddrPort]Tunnel) { d.tunnels.Store(&m) }
+
+// Tunnels returns what SetTunnels was given last. It must not be changed.
+func (d *Dialer) Tunnels() map[netip.AddrPort]Tunnel {
+	if m := d.tunnels.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+// Checksums reports whether datagrams over the given family have an outer UDP
+// checksum.
+func (s *DialSpec) Checksums(v6 bool) bool {
+	if v6 {
+		return !s.NoChecksum6
+	}
+	return !s.NoChecksum
 }
 
 // Dialer opens what spec needs. It is closed when no worker uses its paths any
@@ -84,20 +117,21 @@ func (d *Dialer) Close() error {
 
 // A path is how datagrams reach one remote. It is immutable.
 type path struct {
-	remote   netip.AddrPort
-	template *encap.Template
-	v6       bool
-	pools    [2]*pool // by DF bit
-	control  []byte   // source address and interface, as a control message
-	name     unix.RawSockaddrInet6
-	nameLen  uint32
+	remote    netip.AddrPort
+	v6        bool
+	pools     [2]*pool           // by DF bit
+	templates [2]*encap.Template // by DF bit
+	tunnel    Tunnel             // for super-frames; without Device they are cut
+	control   []byte             // source address and interface, as a control message
+	name      unix.RawSockaddrInet6
+	nameLen   uint32
 }
 
 // Remote implements [vtep.Path].
 func (p *path) Remote() netip.AddrPort { return p.remote }
 
 // Header implements [vtep.Path].
-func (p *path) Header() encap.Header { return p.template.Header() }
+func (p *path) Header() encap.Header { return p.templates[0].Header() }
 
 // Path implements [vtep.Dialer]. It makes no system call.
 func (d *Dialer) Path(remote netip.AddrPort, vni uint32) (vtep.Path, error) {
@@ -117,13 +151,15 @@ func (d *Dialer) Path(remote netip.AddrPort, vni uint32) (vtep.Path, error) {
 	if !src.IsValid() || p.pools[0] == nil {
 		return nil, fmt.Errorf("no local address of the family of %v", remote.Addr())
 	}
-	var err error
-	p.template, err = encap.NewTemplate(encap.Outer{Src: src, Dst: remote.Addr(), SrcPort: d.spec.SrcPort.Min,
-		DstPort: remote.Port(), VNI: vni, TTL: 64, DF: d.spec.DF == DFSet && !p.v6,
-		Checksum: !d.spec.NoChecksum && !p.v6 || !d.spec.NoChecksum6 && p.v6})
-	if err != nil {
-		return nil, err
+	for i := range p.templates {
+		var err error
+		p.templates[i], err = encap.NewTemplate(encap.Outer{Src: src, Dst: remote.Addr(), SrcPort: d.spec.SrcPort.Min,
+			DstPort: remote.Port(), VNI: vni, TTL: 64, DF: p.pools[i].key.df, Checksum: d.spec.Checksums(p.v6)})
+		if err != nil {
+			return nil, err
+		}
 	}
+	p.tunnel = d.Tunnels()[remote]
 	ifIndex := d.spec.IfIndex
 	if remote.Addr().IsMulticast() && d.spec.GroupIf != 0 {
 		ifIndex = d.spec.GroupIf
@@ -163,12 +199,15 @@ func (p *path) setName(remote netip.AddrPort, ifIndex int) {
 	p.nameLen = unix.SizeofSockaddrInet6
 }
 
-// socket returns the socket for a flow: its index in the pool and its
-// descriptor.
+// socket returns the socket for a flow: its pool and its index in it.
 func (p *path) socket(entropy uint16, df bool) (pl *pool, i int) {
-	pl = p.pools[0]
-	if df {
-		pl = p.pools[1]
-	}
+	pl = p.pools[bit(df)]
 	return pl, int(uint32(entropy) * uint32(len(pl.fds)) >> 16)
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

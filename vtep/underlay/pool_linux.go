@@ -29,9 +29,10 @@ type poolKey struct {
 // nothing. They have no error queue, and so no error that one remote caused and
 // another's datagram would meet (net/ipv4/udp.c, __udp4_lib_err).
 type pool struct {
-	key  poolKey
-	fds  []int
-	refs int // guarded by Pools.mu
+	key   poolKey
+	fds   []int
+	ports []uint16 // that fds are bound to
+	refs  int      // guarded by Pools.mu
 }
 
 // Pools shares the sending sockets of all segments among all workers. Its
@@ -105,6 +106,7 @@ func (pl *pool) open() error {
 		}
 		last = port
 		pl.fds = append(pl.fds, fd)
+		pl.ports = append(pl.ports, pl.key.srcPort.Min+uint16(port))
 	}
 	if len(pl.fds) == 0 {
 		return fmt.Errorf("no free source port in %d-%d", pl.key.srcPort.Min, pl.key.srcPort.Max)

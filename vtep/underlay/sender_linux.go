@@ -1,6 +1,7 @@
 package underlay
 
 import (
+	"math/rand/v2"
 	"syscall"
 	"unsafe"
 
@@ -21,12 +22,16 @@ const (
 type SenderOptions struct {
 	// Segment lets the kernel cut messages into datagrams (UDP_SEGMENT).
 	Segment bool
+	// Worker is the index of the worker that uses the sender.
+	Worker int
 }
 
 // A Sender queues trains and sends them with few system calls. It implements
 // [vtep.Sender].
 type Sender struct {
 	segment bool // UDP_SEGMENT is in use
+	worker  int
+	id      uint16 // IPv4 ID of the next wire frame of a super-frame sent whole
 
 	msgs  [maxMessages]message
 	hdrs  [maxMessages]mmsghdr // what sendmmsg gets, per socket in turn
@@ -61,7 +66,9 @@ type part struct {
 }
 
 // NewSender makes a sender for one worker.
-func NewSender(o SenderOptions) *Sender { return &Sender{segment: o.Segment} }
+func NewSender(o SenderOptions) *Sender {
+	return &Sender{segment: o.Segment, worker: o.Worker, id: uint16(rand.Uint32())}
+}
 
 // Send implements [vtep.Sender].
 func (s *Sender) Send(t *vtep.Train) {

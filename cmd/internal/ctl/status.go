@@ -61,10 +61,10 @@ func (a *app) statusText(s *api.Status) {
 }
 
 func tierText(g *api.SegmentStatus, usual string) string {
-	if g.Tier == usual || g.Tier == "" {
-		return ""
+	s := ""
+	if g.Tier != usual && g.Tier != "" {
+		s = " tier " + g.Tier
 	}
-	s := " tier " + g.Tier
 	if g.Reason != "" {
 		s += " (" + g.Reason + ")"
 	}

@@ -62,6 +62,8 @@ type Daemon struct {
 	cfg       *config.Config
 	segments  map[uint32]*segment
 	listeners map[listenKey]*listener
+	egresses  map[int]*egress // by interface index
+	legacy    [2]string       // tables of iptables-legacy at the last look
 }
 
 // New makes a daemon and opens everything that cfg names. When it returns
@@ -72,6 +74,7 @@ func New(cfg *config.Config, o Options) (*Daemon, error) {
 		hostChanged: make(chan struct{}, 1),
 		segments:    make(map[uint32]*segment),
 		listeners:   make(map[listenKey]*listener),
+		egresses:    make(map[int]*egress),
 		cfg:         &config.Config{},
 	}
 	workers := cfg.Datapath.Workers
@@ -81,7 +84,7 @@ func New(cfg *config.Config, o Options) (*Daemon, error) {
 	d.tier = chooseTier(cfg.Datapath.Tier)
 	senders := make([]vtep.Sender, workers)
 	for i := range senders {
-		senders[i] = underlay.NewSender(underlay.SenderOptions{Segment: d.tier.segment})
+		senders[i] = underlay.NewSender(underlay.SenderOptions{Segment: d.tier.segment, Worker: i})
 	}
 	d.engine = vtep.NewEngine(vtep.Config{Senders: senders, Spin: cfg.Datapath.Spin, DeviceFailed: d.deviceFailed})
 	if err := d.engine.Start(); err != nil {
@@ -117,6 +120,7 @@ func (d *Daemon) Close() error {
 	for _, s := range d.segments {
 		errs = append(errs, s.closeDevice(), s.dialer.Close())
 	}
+	errs = append(errs, d.closeEgresses())
 	d.listeners, d.segments = map[listenKey]*listener{}, map[uint32]*segment{}
 	return errors.Join(errs...)
 }
@@ -170,7 +174,7 @@ func (d *Daemon) change(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	defer p.resolver.Close()
+	defer p.look.Close()
 	old := d.segments
 	if err := p.commit(); err != nil {
 		p.abandon()
@@ -184,8 +188,9 @@ func (d *Daemon) change(next *config.Config) error {
 		if old[vni] == nil {
 			s.engine.FDB().SetNotify(d.notifier(s))
 		}
-		d.follow(s, p.resolver)
+		d.follow(s, p.look)
 	}
+	d.closeIdle()
 	p.bringUp()
 	for i := range diff.Changed {
 		d.reconfigureDevice(&diff.Changed[i])

@@ -36,7 +36,7 @@ func (p *plan) openDevice(s *segment) error {
 		s.ports[i] = dev.Queue(i)
 	}
 	p.opened = append(p.opened, func() { p.d.closing("device", s.closeDevice()) })
-	s.measure(p.resolver)
+	s.measure(p.look)
 	s.mtu = s.wantedMTU()
 	s.deviceMTU = s.mtu
 	if err := dev.Configure(tap.Settings{MTU: s.mtu, Addresses: c.Address, Bridge: c.Bridge}); err != nil {
@@ -87,9 +87,10 @@ func (s *segment) wantedMTU() int {
 }
 
 // measure finds out the path MTU to every remote, and the largest inner packet
-// in bytes that fits all paths. It returns the path MTUs.
-func (s *segment) measure(r *path.Resolver) map[netip.Addr]int {
-	mtus := make(map[netip.Addr]int)
+// in bytes that fits all paths. A remote without a route has the MTU of the
+// others.
+func (s *segment) measure(r *look) {
+	s.paths = make(map[netip.Addr]path.Lookup)
 	s.unreachable = make(map[netip.Addr]bool)
 	best := 0
 	for _, a := range s.remoteAddrs() {
@@ -101,14 +102,15 @@ func (s *segment) measure(r *path.Resolver) map[netip.Addr]int {
 		if a.IsMulticast() {
 			ifIndex = s.groupIf
 		}
-		m := s.pathMTU
-		if l, err := r.Query(a, from, ifIndex); err != nil {
+		l, err := r.Query(a, from, ifIndex)
+		if err != nil {
 			s.unreachable[a] = true
-		} else if l.MTU > 0 {
-			m = l.MTU
 		}
-		mtus[a] = m
-		if limit := m - overhead(a); best == 0 || limit < best {
+		if l.MTU == 0 {
+			l.MTU = s.pathMTU
+		}
+		s.paths[a] = l
+		if limit := l.MTU - overhead(a); best == 0 || limit < best {
 			best = limit
 		}
 	}
@@ -116,7 +118,6 @@ func (s *segment) measure(r *path.Resolver) map[netip.Addr]int {
 		best = s.pathMTU - overhead(s.listenAddrs()[0])
 	}
 	s.pathLimit = max(best, minMTU)
-	return mtus
 }
 
 // minMTU is the smallest MTU a device gets by itself: IPv4's minimum

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"vtepd/route/bypass"
 	"vtepd/route/path"
 	"vtepd/vtep"
 	"vtepd/vtep/tap"
@@ -23,6 +24,8 @@ func (d *Daemon) watchHost(ctx context.Context) error {
 	go func() { watch <- path.Watch(ctx, d.wakeHost) }()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -34,11 +37,29 @@ func (d *Daemon) watchHost(ctx context.Context) error {
 			return nil
 		case <-d.hostChanged:
 		case <-retry.C:
+		case <-tick.C:
+			if !d.overlooked() {
+				continue
+			}
 		}
 		if !d.followHost() {
 			retry.Reset(retryHost)
 		}
 	}
+}
+
+// overlooked reports whether something changed that nobody tells of: a VTEP
+// was learned from the wire, whose path is to be measured, or tables of
+// iptables-legacy came.
+func (d *Daemon) overlooked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.segments {
+		if s.engine.Made() != s.made {
+			return true
+		}
+	}
+	return d.tier.whole && bypass.LegacyTables() != d.legacy
 }
 
 // wakeHost asks for a look at the host. It never waits.
@@ -61,12 +82,14 @@ func (d *Daemon) deviceFailed(s *vtep.Segment, err error) {
 func (d *Daemon) followHost() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r, err := path.NewResolver()
+	r, err := newLook()
 	if err != nil {
 		d.log.Error("cannot look at the host", zap.Error(err))
 		return false
 	}
 	defer r.Close()
+	defer d.closeIdle()
+	d.legacy = bypass.LegacyTables()
 	replan := false
 	for _, s := range d.segments {
 		st, err := tap.Look(s.cfg.Device)
@@ -102,9 +125,9 @@ func (d *Daemon) replan() bool {
 		d.log.Error("the host changed and cannot be followed yet", zap.Error(err))
 		return false
 	}
-	defer p.resolver.Close()
+	defer p.look.Close()
 	for _, s := range d.segments {
-		d.follow(s, p.resolver)
+		d.follow(s, p.look)
 	}
 	p.bringUp()
 	return true
@@ -122,7 +145,7 @@ func (d *Daemon) noteDevice(s *segment, st tap.State) {
 
 // moved reports whether the host's own addresses or interfaces changed under
 // the segment. An address that is gone is not a move: it may come back.
-func (s *segment) moved(r *path.Resolver) bool {
+func (s *segment) moved(r *look) bool {
 	probe := &segment{cfg: s.cfg, engine: s.engine}
 	if err := probe.resolve(r); err != nil || len(probe.locals()) < len(s.locals()) {
 		return false
@@ -133,18 +156,20 @@ func (s *segment) moved(r *path.Resolver) bool {
 // follow brings the path MTUs of s, and with `mtu: auto` its device, in step
 // with the kernel's routes. An MTU that an operator set on the device stays.
 // Without a Resolver it makes one of its own.
-func (d *Daemon) follow(s *segment, r *path.Resolver) {
+func (d *Daemon) follow(s *segment, r *look) {
 	if r == nil {
 		var err error
-		if r, err = path.NewResolver(); err != nil {
+		if r, err = newLook(); err != nil {
 			d.log.Error("cannot look at the host", zap.Error(err))
 			return
 		}
 		defer r.Close()
 	}
 	before := s.pathLimit
-	mtus := s.measure(r)
-	s.engine.SetPathMTUs(func(a netip.Addr) int { return mtus[a] })
+	s.made = s.engine.Made() // what comes from here on is seen by the next look
+	s.measure(r)
+	s.engine.SetPathMTUs(func(a netip.Addr) int { return s.paths[a].MTU })
+	d.steer(s, r)
 	if s.cfg.MTU > s.pathLimit && s.pathLimit != before {
 		s.logger(d.log).Warn("mtu is larger than the paths carry: full-size frames are dropped",
 			zap.Int("mtu", s.cfg.MTU), zap.Int("paths", s.pathLimit))

@@ -6,7 +6,6 @@ import (
 	"go.uber.org/zap"
 
 	"vtepd/config"
-	"vtepd/route/path"
 	"vtepd/vtep"
 	"vtepd/vtep/tap"
 )
@@ -18,7 +17,7 @@ type plan struct {
 	cfg       *config.Config
 	segments  map[uint32]*segment
 	listeners map[listenKey]*listener
-	resolver  *path.Resolver
+	look      *look
 	fresh     map[*tap.Device]bool // devices that the plan opened
 	opened    []func()             // undo what prepare opened, last first
 }
@@ -26,11 +25,11 @@ type plan struct {
 // prepare opens all that next needs and the daemon does not have. On an error
 // nothing is left open and the daemon is as it was.
 func (d *Daemon) prepare(next *config.Config) (_ *plan, err error) {
-	resolver, err := path.NewResolver()
+	look, err := newLook()
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{d: d, cfg: next, resolver: resolver, fresh: make(map[*tap.Device]bool),
+	p := &plan{d: d, cfg: next, look: look, fresh: make(map[*tap.Device]bool),
 		segments:  make(map[uint32]*segment, len(next.Segments)),
 		listeners: make(map[listenKey]*listener)}
 	defer func() {
@@ -56,7 +55,7 @@ func (p *plan) abandon() {
 	for i := len(p.opened) - 1; i >= 0; i-- {
 		p.opened[i]()
 	}
-	p.resolver.Close()
+	p.look.Close()
 }
 
 // segment returns the segment for c: a copy of the running one with what
@@ -64,7 +63,7 @@ func (p *plan) abandon() {
 func (p *plan) segment(c *config.Segment) (*segment, error) {
 	old := p.d.segments[c.VNI]
 	s := &segment{cfg: c}
-	if err := s.resolve(p.resolver); err != nil {
+	if err := s.resolve(p.look); err != nil {
 		return nil, err
 	}
 	if have := p.device(c.Device); have != nil {

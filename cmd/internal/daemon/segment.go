@@ -34,11 +34,14 @@ type segment struct {
 	connected []netip.Prefix
 	pathMTU   int // of the underlay as far as one remote's path is not known, bytes
 
-	mtu         int                 // what we set on the device last, bytes
-	deviceMTU   int                 // what it has now, which an operator may have changed, bytes
-	pathLimit   int                 // largest inner packet that the paths to all remotes carry, bytes
-	unreachable map[netip.Addr]bool // remotes that there is no route to
-	untaken     int                 // entries that the engine could not take
+	mtu         int                        // what we set on the device last, bytes
+	deviceMTU   int                        // what it has now, which an operator may have changed, bytes
+	pathLimit   int                        // largest inner packet that the paths to all remotes carry, bytes
+	paths       map[netip.Addr]path.Lookup // how the remotes are reached
+	unreachable map[netip.Addr]bool        // remotes that there is no route to
+	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
+	made        uint64                     // remotes the engine had made at the last look
+	untaken     int                        // entries that the engine could not take
 }
 
 // logger adds to log which segment it is about.
@@ -48,7 +51,7 @@ func (s *segment) logger(log *zap.Logger) *zap.Logger {
 
 // resolve asks the host for what the configuration leaves to it: our outer
 // addresses, the interfaces, what is connected to them.
-func (s *segment) resolve(r *path.Resolver) error {
+func (s *segment) resolve(r *look) error {
 	c := s.cfg
 	if c.Interface != "" {
 		ifi, err := net.InterfaceByName(c.Interface)
@@ -85,7 +88,7 @@ func (s *segment) resolve(r *path.Resolver) error {
 
 // resolveVia takes from the kernel's route to dst what is not yet known. A
 // destination without a route says nothing: it may get one later.
-func (s *segment) resolveVia(r *path.Resolver, dst netip.Addr) {
+func (s *segment) resolveVia(r *look, dst netip.Addr) {
 	from := s.v4
 	if dst.Is6() {
 		from = s.v6

@@ -65,8 +65,13 @@ func (d *Daemon) segmentStatus(s *segment) api.SegmentStatus {
 		Learning: c.Learning, Ageing: int64(c.Ageing.Seconds()), MaxMACs: c.MaxMACs,
 		Accept: acceptText(c), Suppress: c.Suppress,
 		Remotes: len(s.engine.Remotes()), Entries: s.engine.FDB().Len(), Tier: d.tier.name}
-	if d.tier.offload && !s.dev.Caps.VNetHdr {
+	switch {
+	case d.tier.offload && !s.dev.Caps.VNetHdr:
 		st.Tier, st.Reason = "portable", s.dev.Why
+	case len(s.cut) > 0:
+		if st.Reason = s.cutText(); len(s.dialer.Tunnels()) == 0 {
+			st.Tier = "offload"
+		}
 	}
 	if s.failed {
 		st.Problems = append(st.Problems, "device "+c.Device+" is gone; it will be made again")

@@ -1,28 +1,41 @@
 package daemon
 
-import "vtepd/vtep/underlay"
+import (
+	"vtepd/vtep/underlay"
+	"vtepd/vtep/underlay/tunnelgso"
+)
 
 // A tier is how frames cross between devices, engine and wire; see
 // docs/architecture.md.
 type tier struct {
-	name    string // portable or offload
+	name    string // portable, offload or tunnel-gso
 	why     string // why it is not a faster one
 	offload bool   // devices carry a virtio_net_hdr and super-frames
 	segment bool   // sends use UDP_SEGMENT
 	gro     bool   // receives use UDP_GRO
+	whole   bool   // super-frames may leave whole
 }
 
 // chooseTier probes what the kernel offers and picks the fastest tier that was
 // not forbidden.
 func chooseTier(wanted string) tier {
-	t := tier{name: "portable"}
+	gso, gro := underlay.ProbeGSO(), underlay.ProbeGRO()
+	// In every tier: without it nothing tells the segments of a UDP
+	// super-frame that a kernel peer sent whole.
+	t := tier{name: "portable", gro: gro == nil}
 	if wanted == "portable" {
 		t.why = "the configuration says portable"
 		return t
 	}
-	gso, gro := underlay.ProbeGSO(), underlay.ProbeGRO()
-	t.segment, t.gro = gso == nil, gro == nil
+	t.segment = gso == nil
 	t.name, t.offload = "offload", true
+	if wanted == "offload" {
+		t.why = "the configuration says offload"
+	} else if err := tunnelgso.Probe(); err != nil {
+		t.why = err.Error()
+	} else {
+		t.name, t.whole = "tunnel-gso", true
+	}
 	switch {
 	case gso != nil:
 		t.why = gso.Error() + ": datagrams are sent one by one"
@@ -38,7 +51,7 @@ func (t *tier) capabilities() []string {
 	for _, c := range []struct {
 		has  bool
 		name string
-	}{{t.offload, "vnet_hdr"}, {t.segment, "udp_segment"}, {t.gro, "udp_gro"}} {
+	}{{t.offload, "vnet_hdr"}, {t.segment, "udp_segment"}, {t.gro, "udp_gro"}, {t.whole, "tunnel_gso"}} {
 		if c.has {
 			out = append(out, c.name)
 		}

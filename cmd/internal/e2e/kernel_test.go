@@ -32,10 +32,11 @@ func newPair(t *testing.T, w lab.Wire, v6 bool, args ...string) *pair {
 	if v6 {
 		mtu -= 20
 	}
-	must(t, p.b.KernelVXLAN(42, []string{"10.99.0.2/24", "fd42::2/64"}, "local", remote, "remote", local))
-	run(t, p.b, "ip", "link", "set", "vx42", "mtu", fmt.Sprint(mtu))
+	// First, so that nothing comes from the peer while the device is down.
 	p.daemon = vtepd(t, p.a, append([]string{"--vni", "42", "--local", local, "--remote", remote,
 		"--address", "10.99.0.1/24,fd42::1/64"}, args...)...)
+	must(t, p.b.KernelVXLAN(42, []string{"10.99.0.2/24", "fd42::2/64"}, "local", remote, "remote", local))
+	run(t, p.b, "ip", "link", "set", "vx42", "mtu", fmt.Sprint(mtu))
 	return p
 }
 
@@ -49,9 +50,11 @@ func wires(t *testing.T, f func(t *testing.T, w lab.Wire, v6 bool, args ...strin
 	}{
 		{"IPv4", lab.Wire{}, false, nil},
 		{"IPv4, portable tier", lab.Wire{}, false, []string{"--tier", "portable"}},
+		{"IPv4, offload tier", lab.Wire{}, false, []string{"--tier", "offload"}},
 		{"IPv4, no offloads on the wire", lab.Wire{NoOffload: true}, false, nil},
 		{"IPv6", lab.Wire{}, true, nil},
 		{"IPv6, portable tier", lab.Wire{}, true, []string{"--tier", "portable"}},
+		{"IPv6, offload tier", lab.Wire{}, true, []string{"--tier", "offload"}},
 		{"jumbo", lab.Wire{MTU: 9000}, false, nil},
 		{"two workers", lab.Wire{}, false, []string{"--workers", "2"}},
 	} {

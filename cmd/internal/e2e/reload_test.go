@@ -212,6 +212,7 @@ func TestOperator(t *testing.T) {
 		m, err := a.Start(bin+"/vtepctl", "--control", d.Control(), "monitor", "fdb", "remote")
 		must(t, err)
 		must(t, lab.Until(patience, func() error { // until it is connected
+			ctl(t, d, "fdb", "replace", "02:00:00:00:00:05", "dst", "192.0.2.9") // a change each time
 			ctl(t, d, "fdb", "replace", "02:00:00:00:00:05", "dst", "192.0.2.2")
 			if !strings.Contains(m.Output(), "02:00:00:00:00:05") {
 				return fmt.Errorf("monitor says %q", m.Output())

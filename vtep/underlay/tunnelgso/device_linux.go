@@ -3,6 +3,8 @@ package tunnelgso
 import (
 	"errors"
 	"fmt"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -10,9 +12,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// HdrLen is the size in bytes of the virtio_net_hdr with tunnel fields.
-const HdrLen = 24
 
 // The bits of TUNSETOFFLOAD (include/uapi/linux/if_tun.h). UDP_TUNNEL_GSO
 // needs a plain TSO beside it, else EINVAL.
@@ -32,27 +31,47 @@ const addrGenModeNone = 1
 // worker; each queue is used by one goroutine at a time, queues are
 // independent.
 type Device struct {
-	name string
-	fds  []int
-	hook link.Link
+	name    string
+	index   int
+	fds     []int
+	hook    link.Link
+	refused atomic.Int32 // writes in a row that the kernel refused
+}
+
+// maxRefused is how many refusals in a row turn a device off: each costs a
+// system call for nothing.
+const maxRefused = 16
+
+// Probe reports why the host cannot send super-frames whole, nil if it can: it
+// opens a device as Open does and closes it.
+func Probe() error {
+	d, err := Open(0, 1)
+	if err != nil {
+		return err
+	}
+	return d.Close()
 }
 
 // Open makes a device with the given number of queues for the egress
-// interface. It fails where the kernel is older than 6.17 or a privilege is
-// missing; the error says which.
+// interface; egress 0 is the device itself, which leads nowhere. It fails where
+// the kernel is older than 6.17 or a privilege is missing; the error says which.
 func Open(egress, queues int) (_ *Device, err error) {
-	d := &Device{name: fmt.Sprintf("vtgso%d", egress)}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	defer h.Close()
+	name, err := freeName(h, egress)
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{name: name}
 	tun := &netlink.Tuntap{
 		LinkAttrs: netlink.LinkAttrs{Name: d.name},
 		Mode:      netlink.TUNTAP_MODE_TAP,
 		Flags:     netlink.TUNTAP_MULTI_QUEUE | netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR,
 		Queues:    queues, NonPersist: true,
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
 	if err := h.LinkAdd(tun); err != nil {
 		return nil, fmt.Errorf("make device %s: %w", d.name, err)
 	}
@@ -61,21 +80,18 @@ func Open(egress, queues int) (_ *Device, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	for _, f := range tun.Fds {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, err
-		}
-		d.fds = append(d.fds, fd)
-		if err := prepareQueue(fd); err != nil {
-			return nil, err
-		}
+	if d.fds, err = takeQueues(tun.Fds); err != nil {
+		return nil, err
 	}
 	l, err := h.LinkByName(d.name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("device %s: %w", d.name, err)
 	}
-	if d.hook, err = attach(l.Attrs().Index, egress); err != nil {
+	d.index = l.Attrs().Index
+	if egress == 0 {
+		egress = d.index
+	}
+	if d.hook, err = attach(d.index, egress); err != nil {
 		return nil, err
 	}
 	// No IPv6 address and so no router solicitations of its own.
@@ -86,6 +102,41 @@ func Open(egress, queues int) (_ *Device, err error) {
 		return nil, fmt.Errorf("device %s: %w", d.name, err)
 	}
 	return d, nil
+}
+
+// freeName returns a name that no device has: another daemon on this host may
+// use the same egress interface.
+func freeName(h *netlink.Handle, egress int) (string, error) {
+	for i := range 16 {
+		name := fmt.Sprintf("vtgso%d", egress)
+		if i > 0 {
+			name = fmt.Sprintf("vtgso%d.%d", egress, i)
+		}
+		var none netlink.LinkNotFoundError
+		if _, err := h.LinkByName(name); errors.As(err, &none) {
+			return name, nil
+		} else if err != nil {
+			return "", fmt.Errorf("device %s: %w", name, err)
+		}
+	}
+	return "", fmt.Errorf("all names for a device towards interface %d are taken", egress)
+}
+
+// takeQueues takes the descriptors out of files, which it closes, and prepares
+// them. Those it returns are the caller's, also beside an error.
+func takeQueues(files []*os.File) (fds []int, err error) {
+	for _, f := range files {
+		fd, dupErr := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		err = errors.Join(err, dupErr, f.Close())
+		if dupErr != nil {
+			continue
+		}
+		fds = append(fds, fd)
+		if err == nil {
+			err = prepareQueue(fd)
+		}
+	}
+	return fds, err
 }
 
 // prepareQueue asks for the large header and the tunnel offloads. Older
@@ -106,11 +157,29 @@ func prepareQueue(fd int) error {
 // Name returns the device's name.
 func (d *Device) Name() string { return d.name }
 
+// Index returns the device's interface index.
+func (d *Device) Index() int { return d.index }
+
+// Usable reports whether the kernel still takes what is written.
+func (d *Device) Usable() bool { return d.refused.Load() < maxRefused }
+
 // Write sends one super-frame: a virtio_net_hdr of HdrLen bytes, then the
 // frame with all outer headers. The bytes are not kept.
 func (d *Device) Write(queue int, b []byte) syscall.Errno {
-	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(d.fds[queue]), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-	return errno
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(d.fds[queue]), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case unix.EINTR:
+			continue
+		case 0:
+			if d.refused.Load() != 0 {
+				d.refused.Store(0)
+			}
+		case unix.EINVAL, unix.EIO, unix.EBADFD:
+			d.refused.Add(1)
+		}
+		return errno
+	}
 }
 
 // Close removes the device and its hook.

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"vtepd/route/bypass"
+	"vtepd/route/path"
+	"vtepd/vtep/underlay"
+	"vtepd/vtep/underlay/tunnelgso"
+)
+
+// An egress is the device that super-frames leave whole by, towards one
+// interface.
+type egress struct {
+	dev *tunnelgso.Device // nil when it could not be opened
+	why string            // then: why
+}
+
+// steer decides for each remote of s whether super-frames reach it whole, and
+// puts that in force. It holds d.mu.
+func (d *Daemon) steer(s *segment, k *look) {
+	if !d.tier.whole {
+		return
+	}
+	tunnels := make(map[netip.AddrPort]underlay.Tunnel)
+	s.cut = make(map[netip.AddrPort]string)
+	for _, r := range s.engine.Remotes() {
+		v := r.VTEP()
+		to := netip.AddrPortFrom(v.Addr, v.Port)
+		l := s.paths[v.Addr]
+		if e, why := d.whole(s, to, l, k); why != "" {
+			s.cut[to] = why
+		} else {
+			tunnels[to] = underlay.Tunnel{Device: e.dev, Hops: l.Hops}
+		}
+	}
+	if maps.Equal(tunnels, s.dialer.Tunnels()) {
+		return
+	}
+	s.dialer.SetTunnels(tunnels)
+	if err := s.engine.SetDialer(s.dialer); err != nil {
+		s.logger(d.log).Error("paths not renewed", zap.Error(err))
+	}
+	s.logger(d.log).Info("super-frames leave whole", zap.Int("remotes", len(tunnels)), zap.Int("cut", len(s.cut)))
+}
+
+// whole returns the device by which super-frames reach a VTEP whole, or why
+// they are cut.
+func (d *Daemon) whole(s *segment, to netip.AddrPort, l path.Lookup, k *look) (*egress, string) {
+	a, spec := to.Addr(), s.dialSpec()
+	src := s.v4
+	if a.Is6() {
+		src = s.v6
+	}
+	switch {
+	case s.unreachable[a]:
+		return nil, "there is no route to it"
+	case a.IsMulticast():
+		return nil, "it is a group" // bpf_redirect_neigh takes unicast routes only
+	case !spec.Checksums(a.Is6()):
+		return nil, "its datagrams have no outer checksum"
+	case !l.Ethernet:
+		return nil, fmt.Sprintf("interface %s has no Ethernet headers", l.Device)
+	case !src.IsValid():
+		return nil, "there is no local address of its family"
+	}
+	if why := k.reason(bypass.Flow{Src: src, Dst: a, Port: to.Port(), Device: l.Device}); why != "" {
+		return nil, why
+	}
+	e := d.egresses[l.IfIndex]
+	if e == nil {
+		e = d.openEgress(l)
+	}
+	if e.dev != nil && !e.dev.Usable() {
+		return nil, "the kernel refuses super-frames towards " + l.Device
+	}
+	return e, e.why
+}
+
+func (d *Daemon) openEgress(l path.Lookup) *egress {
+	e := new(egress)
+	dev, err := tunnelgso.Open(l.IfIndex, d.engine.Workers())
+	if err != nil {
+		e.why = err.Error()
+		d.log.Warn("super-frames are cut", zap.String("interface", l.Device), zap.Error(err))
+	} else {
+		e.dev = dev
+	}
+	d.egresses[l.IfIndex] = e
+	return e
+}
+
+// cutText says for which remotes super-frames are cut and why, a clause a
+// reason.
+func (s *segment) cutText() string {
+	remotes := make(map[string][]netip.AddrPort)
+	for to, why := range s.cut {
+		remotes[why] = append(remotes[why], to)
+	}
+	var clauses []string
+	for why, to := range remotes {
+		slices.SortFunc(to, netip.AddrPort.Compare)
+		who := to[0].Addr().String()
+		if n := len(to) - 1; n > 0 {
+			who += fmt.Sprintf(" and %d more", n)
+		}
+		clauses = append(clauses, "super-frames to "+who+" are cut: "+why)
+	}
+	slices.Sort(clauses)
+	return strings.Join(clauses, "; ")
+}
+
+// closeIdle closes the egress devices that no path uses any more. It holds
+// d.mu.
+func (d *Daemon) closeIdle() {
+	used := make(map[*tunnelgso.Device]bool)
+	for _, s := range d.segments {
+		for _, t := range s.dialer.Tunnels() {
+			used[t.Device] = true
+		}
+	}
+	var idle []*tunnelgso.Device
+	for i, e := range d.egresses {
+		if !used[e.dev] {
+			delete(d.egresses, i) // one that could not be opened is tried again, too
+			if e.dev != nil {
+				idle = append(idle, e.dev)
+			}
+		}
+	}
+	if len(idle) == 0 {
+		return
+	}
+	d.engine.Settle()
+	for _, dev := range idle {
+		d.closing("egress device", dev.Close())
+	}
+}
+
+// closeEgresses closes all egress devices, when no worker runs any more.
+func (d *Daemon) closeEgresses() error {
+	var errs []error
+	for _, e := range d.egresses {
+		if e.dev != nil {
+			errs = append(errs, e.dev.Close())
+		}
+	}
+	clear(d.egresses)
+	return errors.Join(errs...)
+}

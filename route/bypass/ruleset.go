@@ -1,0 +1,126 @@
+package bypass
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// A ruleset is the nftables chains that see what the host sends, and those
+// that they jump to.
+type ruleset struct {
+	bases  []*chain
+	chains map[string]*chain // by family, table and name
+}
+
+type chain struct {
+	base  *nftables.Chain
+	rules []*nftables.Rule
+}
+
+func chainKey(t *nftables.Table, name string) string {
+	return fmt.Sprintf("%d/%s/%s", t.Family, t.Name, name)
+}
+
+// read reads the chains and their rules.
+func (r *ruleset) read() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	chains, err := c.ListChains()
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil // a kernel without nftables
+	}
+	if err != nil {
+		return err
+	}
+	r.chains = make(map[string]*chain)
+	for _, base := range chains {
+		switch base.Table.Family {
+		case nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyINet:
+		default:
+			continue
+		}
+		rules, err := c.GetRules(base.Table, base)
+		if err != nil && !errors.Is(err, unix.ENOENT) { // it may have gone meanwhile
+			return err
+		}
+		ch := &chain{base: base, rules: rules}
+		r.chains[chainKey(base.Table, base.Name)] = ch
+		if h := base.Hooknum; h != nil && (*h == *nftables.ChainHookOutput || *h == *nftables.ChainHookPostrouting) {
+			r.bases = append(r.bases, ch)
+		}
+	}
+	return nil
+}
+
+// reason says which chain would treat the flow, "" if none does.
+func (r *ruleset) reason(f Flow) string {
+	for _, c := range r.bases {
+		family := c.base.Table.Family
+		if family == nftables.TableFamilyIPv4 && f.Dst.Is6() || family == nftables.TableFamilyIPv6 && f.Dst.Is4() {
+			continue
+		}
+		if p := c.base.Policy; p != nil && *p == nftables.ChainPolicyDrop {
+			return fmt.Sprintf("nftables chain %s of table %s drops by policy", c.base.Name, c.base.Table.Name)
+		}
+		if r.treats(c, f, maxJumps) {
+			return fmt.Sprintf("nftables chain %s of table %s has a rule that may be for datagrams to %v", c.base.Name, c.base.Table.Name, f.Dst)
+		}
+	}
+	return ""
+}
+
+// maxJumps bounds how deep chains are followed; the kernel allows 16.
+const maxJumps = 16
+
+// treats reports whether a rule of c may do something to the flow.
+func (r *ruleset) treats(c *chain, f Flow, depth int) bool {
+	if c == nil || depth == 0 {
+		return true
+	}
+	for _, rule := range c.rules {
+		if r.ruleTreats(rule, f, depth) {
+			return true
+		}
+	}
+	return false
+}
+
+// ruleTreats reports whether a rule may match the flow and would then do more
+// than count or log it.
+func (r *ruleset) ruleTreats(rule *nftables.Rule, f Flow, depth int) bool {
+	m := matcher{flow: f}
+	acts := false
+	for _, e := range rule.Exprs {
+		if m.misses(e) {
+			return false
+		}
+		switch e := e.(type) {
+		case *expr.Verdict:
+			switch e.Kind {
+			case expr.VerdictAccept, expr.VerdictContinue, expr.VerdictReturn:
+			case expr.VerdictJump, expr.VerdictGoto:
+				acts = acts || r.treats(r.chains[chainKey(rule.Table, e.Chain)], f, depth-1)
+			default:
+				acts = true
+			}
+		case *expr.Meta:
+			acts = acts || e.SourceRegister // sets the mark, a priority …
+		case *expr.Payload:
+			acts = acts || e.OperationType == expr.PayloadWrite
+		case *expr.Ct:
+			acts = acts || e.SourceRegister
+		case *expr.Counter, *expr.Log, *expr.Cmp, *expr.Bitwise, *expr.Byteorder, *expr.Range, *expr.Lookup, *expr.Limit,
+			*expr.Fib, *expr.Rt, *expr.Match, *expr.Immediate, *expr.Socket, *expr.Connlimit, *expr.Quota, *expr.Exthdr:
+			// It only looks.
+		default:
+			acts = true
+		}
+	}
+	return acts
+}
