@@ -105,4 +105,3 @@ func receiveNumbers(t *testing.T, in *net.UDPConn, next, end int) int {
 	}
 	return next
 }
-
