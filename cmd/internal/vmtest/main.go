@@ -21,8 +21,8 @@ import (
 
 // config is the command line.
 type config struct {
-	bin, out, deb, accel string
-	timeout              time.Duration
+	bin, out, deb, accel, scenario string
+	timeout                        time.Duration
 }
 
 func main() {
@@ -33,6 +33,7 @@ func main() {
 	flag.StringVar(&c.out, "out", "out/vm", "`folder` for captures and logs")
 	flag.StringVar(&c.deb, "kernel", "", "Debian package `file` with a kernel, instead of the present cloud kernel")
 	flag.StringVar(&c.accel, "accel", "auto", "`kvm or tcg`, a list to be tried in order, or auto")
+	flag.StringVar(&c.scenario, "scenario", "", "play only the scenario of this `name`, such as vtepd-kernel")
 	flag.DurationVar(&c.timeout, "timeout", 8*time.Minute, "how long everything may take")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -59,11 +60,15 @@ func (c *config) run(ctx context.Context) (err error) {
 			err = errors.Join(context.Cause(ctx), err)
 		}
 	}()
+	chosen, err := choose(c.scenario)
+	if err != nil {
+		return err
+	}
 	kernel, initrd, err := c.image(ctx)
 	if err != nil {
 		return err
 	}
-	for _, s := range scenarios() {
+	for _, s := range chosen {
 		step("scenario: %s", s.title)
 		if err := c.play(ctx, s, kernel, initrd); err != nil {
 			return fmt.Errorf("%s: %w", s.title, err)

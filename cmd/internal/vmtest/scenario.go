@@ -31,6 +31,20 @@ func scenarios() []scenario {
 	}
 }
 
+// choose returns the scenario of a name, or all when there is no name.
+func choose(name string) ([]scenario, error) {
+	all := scenarios()
+	if name == "" {
+		return all, nil
+	}
+	for _, s := range all {
+		if s.name == name {
+			return []scenario{s}, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no scenario %q", name)
+}
+
 // play runs every step of the scenario; the first that fails ends it.
 func (s scenario) play(ctx context.Context, p *pair) error {
 	for _, step := range []func(context.Context, *pair) error{
