@@ -26,10 +26,11 @@ func libraries(programs ...string) ([]string, error) {
 			return err
 		}
 		for _, name := range wanted {
-			if seen[name] {
+			// The linker's path comes first; the C library names it once more.
+			if seen[filepath.Base(name)] {
 				continue
 			}
-			seen[name] = true
+			seen[filepath.Base(name)] = true
 			path, err := findLibrary(name)
 			if err != nil {
 				return fmt.Errorf("%w (needed by %s)", err, file)
@@ -49,8 +50,8 @@ func libraries(programs ...string) ([]string, error) {
 	return files, nil
 }
 
-// imports returns what an ELF file asks for: names of libraries, and the path
-// of the dynamic linker.
+// imports returns what an ELF file asks for: the path of the dynamic linker, and
+// names of libraries.
 func imports(file string) ([]string, error) {
 	f, err := elf.Open(file)
 	if err != nil {
@@ -66,7 +67,7 @@ func imports(file string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		names = append(names, strings.TrimRight(string(linker), "\x00"))
+		names = append([]string{strings.TrimRight(string(linker), "\x00")}, names...)
 	}
 	return names, nil
 }

@@ -11,12 +11,6 @@ import (
 	"strings"
 )
 
-// A module is a kernel module's file and what must be loaded before it.
-type module struct {
-	file  string
-	needs []string // by module name
-}
-
 // moduleName is the name of the module in a file: the kernel writes "_" where
 // the file may have "-". A file that holds no module has none.
 func moduleName(file string) string {
@@ -41,8 +35,8 @@ func findModules(folder string) (map[string]string, error) {
 }
 
 // loadOrder returns the modules that are wanted and those they need, each
-// after what it needs. read tells a module by its name.
-func loadOrder(wanted []string, read func(name string) (module, error)) ([]string, error) {
+// after what it needs; read tells what that is.
+func loadOrder(wanted []string, read func(name string) (needed []string, err error)) ([]string, error) {
 	var order []string
 	state := map[string]int{} // 1: what it needs is being looked up, 2: it is in order
 	var visit func(name string) error
@@ -54,11 +48,11 @@ func loadOrder(wanted []string, read func(name string) (module, error)) ([]strin
 			return fmt.Errorf("module %s needs itself", name)
 		}
 		state[name] = 1
-		m, err := read(name)
+		needed, err := read(name)
 		if err != nil {
 			return err
 		}
-		for _, n := range m.needs {
+		for _, n := range needed {
 			if err := visit(n); err != nil {
 				return fmt.Errorf("%w (needed by %s)", err, name)
 			}
@@ -101,22 +95,21 @@ func modules(folder string, wanted []string) (order []string, content map[string
 		return nil, nil, err
 	}
 	content = map[string][]byte{}
-	order, err = loadOrder(wanted, func(name string) (module, error) {
-		m := module{file: files[name]}
-		if m.file == "" {
-			return m, fmt.Errorf("%s has no module %s", folder, name)
+	order, err = loadOrder(wanted, func(name string) ([]string, error) {
+		file, found := files[name]
+		if !found {
+			return nil, fmt.Errorf("%s has no module %s", folder, name)
 		}
-		if content[name], err = readModule(m.file); err != nil {
-			return m, err
-		}
-		info, err := section(content[name], ".modinfo")
-		if err == nil {
-			m.needs, err = needs(info)
-		}
+		body, err := readModule(file)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", m.file, err)
+			return nil, err
 		}
-		return m, err
+		content[name] = body
+		info, err := section(body, ".modinfo")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return needs(info)
 	})
 	return order, content, err
 }
