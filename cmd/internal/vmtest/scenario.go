@@ -129,7 +129,7 @@ func (s scenario) captured(ctx context.Context, p *pair) error {
 // be fragmented, and with one byte more, which must be refused.
 func pings(ctx context.Context, p *pair) error {
 	full := mtu - 28 // less the headers of IPv4 and ICMP
-	for _, args := range []string{"-c 5 -i 0.2", fmt.Sprintf("-c 3 -i 0.2 -M do -s %d", full)} {
+	for _, args := range []string{"-c 5 -i 0.5", fmt.Sprintf("-c 3 -i 0.5 -M do -s %d", full)} {
 		text, err := p.a.show(ctx, "ping -n "+args+" "+p.b.overlay)
 		if err != nil {
 			return err

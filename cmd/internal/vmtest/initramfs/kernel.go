@@ -52,18 +52,24 @@ func Unpack(ctx context.Context, deb, folder string) (*Kernel, error) {
 }
 
 // Download gets the package of Debian's cloud kernel into a folder, unless it
-// is there, and returns its file. Nothing is installed.
+// is there, and returns its file. Nothing is installed. Root's lists of
+// packages are brought up to date when they are missing or too old for that.
 func Download(ctx context.Context, folder string) (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	name, err := kernelPackage(ctx)
-	if err != nil && os.Geteuid() == 0 { // as on a machine whose lists were cleaned up
-		if _, err := output(ctx, "", "apt-get", "update", "-qq"); err != nil {
-			return "", err
-		}
-		name, err = kernelPackage(ctx)
+	file, err := download(ctx, folder)
+	if err == nil || ctx.Err() != nil || os.Geteuid() != 0 {
+		return file, err
 	}
+	if _, err := output(ctx, "", "apt-get", "update", "-qq"); err != nil {
+		return "", err
+	}
+	return download(ctx, folder)
+}
+
+func download(ctx context.Context, folder string) (string, error) {
+	name, err := kernelPackage(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// Options say what a machine is. Two machines whose Wire and Peer name each
-// other are joined by a wire, which is a pair of sockets.
+// Options say what a machine is. Two machines with the same Wire are joined by
+// it; one of them listens and is started first.
 type Options struct {
 	Name    string // of files and messages
 	Accel   string // as qemu names it: kvm or tcg
 	Image   string // file of the kernel
 	Initrd  string // file of the initial RAM file system
 	MAC     string
-	Wire    string // path of the socket that is the machine's end of the wire
-	Peer    string // path of the other end
+	Wire    string // path of the socket that is the wire
+	Listen  bool
 	Sockets string // folder for sockets; its path must be short
 	Logs    string // folder for what appears on the serial lines
 }
@@ -81,6 +81,10 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	}
 	m.User, m.Daemon = NewTerminal(conns["user"]), NewTerminal(conns["daemon"])
 	m.qmp = newMonitor(conns["qmp"])
+	// It answers when all devices are there, the listening end of a wire too.
+	if err := m.qmp.execute("query-status", nil); err != nil {
+		return nil, errors.Join(err, m.Stop(), errors.New(m.lastWords()))
+	}
 	return m, nil
 }
 
@@ -117,9 +121,17 @@ func (m *Machine) args() []string {
 		"-chardev", terminal("user"), "-serial", "chardev:user",
 		"-chardev", terminal("daemon"), "-serial", "chardev:daemon",
 		"-chardev", "socket,id=qmp,path=" + m.socket("qmp"), "-mon", "chardev=qmp,mode=control",
-		"-netdev", "dgram,id=wire,local.type=unix,local.path=" + o.Wire + ",remote.type=unix,remote.path=" + o.Peer,
+		// Not datagrams: when the peer is slow, qemu polls their socket in a busy loop.
+		"-netdev", "stream,id=wire,addr.type=unix,addr.path=" + o.Wire + ",server=" + onOff(o.Listen),
 		"-device", "virtio-net-pci,netdev=wire,romfile=,mac=" + o.MAC,
 	}
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
 }
 
 // run starts qemu in a process group of its own: a Ctrl-C at our terminal is
