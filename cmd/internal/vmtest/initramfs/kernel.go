@@ -81,8 +81,11 @@ func download(ctx context.Context, folder string) (string, error) {
 		return "", err
 	}
 	found, err := filepath.Glob(pattern)
-	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("apt-get download %s left no %s (%v)", name, pattern, err)
+	if err != nil {
+		return "", err
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("apt-get download left %d files of the pattern %s", len(found), pattern)
 	}
 	return found[0], nil
 }

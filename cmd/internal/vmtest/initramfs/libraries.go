@@ -53,11 +53,15 @@ func libraries(programs ...string) ([]string, error) {
 // imports returns what an ELF file asks for: the path of the dynamic linker, and
 // names of libraries.
 func imports(file string) ([]string, error) {
-	f, err := elf.Open(file)
+	r, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	f, err := elf.NewFile(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	defer f.Close()
 	names, err := f.ImportedLibraries()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
