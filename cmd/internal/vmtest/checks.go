@@ -61,32 +61,19 @@ func hasTunnelGSO(release string) bool {
 }
 
 // checkTier checks that the daemon names a tier that the kernel can have, and
-// says why when its kernel is able to do more.
+// says why when it is not the fastest.
 func checkTier(s *api.Status, release string) error {
 	switch {
 	case !slices.Contains([]string{"portable", "offload", "tunnel-gso"}, s.Tier):
 		return fmt.Errorf("status shows the tier %q", s.Tier)
 	case s.Tier == "tunnel-gso" && !hasTunnelGSO(release):
 		return fmt.Errorf("status shows tunnel-gso, which Linux %s does not have", release)
-	case s.Tier == "portable" && s.WhyNotFaster == "":
-		return errors.New("status shows the slowest tier and not why")
+	case s.Tier != "tunnel-gso" && s.WhyNotFaster == "":
+		return fmt.Errorf("status shows the tier %s and not why it is not a faster one", s.Tier)
 	case len(s.Problems) > 0:
 		return fmt.Errorf("status shows problems: %s", strings.Join(s.Problems, "; "))
 	}
 	return nil
-}
-
-// tunnelGSO says why the tier is not tunnel-gso.
-func tunnelGSO(s *api.Status, release string) string {
-	switch {
-	case s.Tier == "tunnel-gso":
-		return ""
-	case s.WhyNotFaster != "":
-		return " (" + s.WhyNotFaster + ")"
-	case !hasTunnelGSO(release):
-		return fmt.Sprintf(" (tunnel-gso takes Linux %d.%d, this is %s)", tunnelGSOMajor, tunnelGSOMinor, release)
-	}
-	return ""
 }
 
 // checkCounters checks that frames went both ways and that none was dropped or

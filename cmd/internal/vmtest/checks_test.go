@@ -48,14 +48,15 @@ func TestTier(t *testing.T) {
 		status        api.Status
 		refusal       string
 	}{
-		{"offload on an old kernel", "6.1.0-56-cloud-amd64", api.Status{Tier: "offload"}, ""},
+		{"offload with a reason", "6.1.0-56-cloud-amd64", api.Status{Tier: "offload", WhyNotFaster: "Linux 6.17"}, ""},
+		{"offload without", "6.17.0", api.Status{Tier: "offload"}, "not why"},
 		{"tunnel-gso on a new kernel", "6.17.3-cloud-amd64", api.Status{Tier: "tunnel-gso"}, ""},
 		{"tunnel-gso on a later major", "7.0.1", api.Status{Tier: "tunnel-gso"}, ""},
 		{"tunnel-gso on an old kernel", "6.16.12", api.Status{Tier: "tunnel-gso"}, "does not have"},
 		{"portable with a reason", "6.1.0", api.Status{Tier: "portable", WhyNotFaster: "asked for"}, ""},
 		{"portable without", "6.1.0", api.Status{Tier: "portable"}, "not why"},
 		{"no tier", "6.1.0", api.Status{}, `the tier ""`},
-		{"a problem", "6.1.0", api.Status{Tier: "offload", Problems: []string{"no route"}}, "no route"},
+		{"a problem", "6.1.0", api.Status{Tier: "offload", WhyNotFaster: "Linux 6.17", Problems: []string{"no route"}}, "no route"},
 	} {
 		t.Run(tt.name, func(t *testing.T) { wants(t, checkTier(&tt.status, tt.release), tt.refusal) })
 	}
