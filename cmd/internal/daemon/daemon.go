@@ -176,14 +176,15 @@ func (d *Daemon) change(next *config.Config) error {
 	}
 	defer p.look.Close()
 	old := d.segments
-	if err := p.commit(); err != nil {
+	if err := p.commit(func() {
+		for _, r := range diff.Removed {
+			d.table.RemoveVNI(r.VNI) // what operators put into it goes with it
+		}
+		d.apply(static.Snapshot(staticInput(next)))
+	}); err != nil {
 		p.abandon()
 		return err
 	}
-	for _, r := range diff.Removed {
-		d.table.RemoveVNI(r.VNI) // what operators put into it goes with it
-	}
-	d.apply(static.Snapshot(staticInput(next)))
 	for vni, s := range d.segments {
 		if old[vni] == nil {
 			s.engine.FDB().SetNotify(d.notifier(s))

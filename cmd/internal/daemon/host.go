@@ -120,7 +120,7 @@ func (d *Daemon) replan() bool {
 		d.log.Error("the host changed and cannot be followed yet", zap.Error(err))
 		return false
 	}
-	if err := p.commit(); err != nil {
+	if err := p.commit(func() {}); err != nil {
 		p.abandon()
 		d.log.Error("the host changed and cannot be followed yet", zap.Error(err))
 		return false

@@ -125,10 +125,11 @@ func (p *plan) open(l *listener) error {
 
 // commit puts the plan in force. Nothing in it can fail in a way that leaves
 // the daemon between two states: what the host refuses is logged and tried
-// again when the host changes.
-func (p *plan) commit() error {
+// again when the host changes. fill gives the segments their entries: that is
+// before they receive, or the first frames of a remote were a stranger's.
+func (p *plan) commit(fill func()) error {
 	d := p.d
-	oldSegments, oldListeners := d.segments, d.listeners
+	oldSegments, oldListeners, oldConfig := d.segments, d.listeners, d.cfg
 	for vni, s := range p.segments {
 		old := oldSegments[vni]
 		s.engine.SetOptions(s.options())
@@ -138,10 +139,12 @@ func (p *plan) commit() error {
 			}
 		}
 	}
-	if err := d.engine.Update(p.set()); err != nil {
+	d.segments, d.listeners, d.cfg = p.segments, p.listeners, p.cfg
+	fill()
+	if err := d.engine.Update(p.set()); err != nil { // it is closed
+		d.segments, d.listeners, d.cfg = oldSegments, oldListeners, oldConfig
 		return err
 	}
-	d.segments, d.listeners, d.cfg = p.segments, p.listeners, p.cfg
 	used := make(map[*tap.Device]bool, len(d.segments))
 	for _, s := range d.segments {
 		used[s.dev] = true
