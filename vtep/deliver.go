@@ -73,13 +73,13 @@ func (w *Worker) emit(gso offload.GSO, pieces [][]byte, frames int) {
 func (w *Worker) deliverSuper(a *attachment, frame []byte, gso offload.GSO) {
 	w.pieces[0] = frame
 	caps := a.port.Caps()
+	frames, _ := offload.WireFrames(len(frame), &gso)
 	if takes := caps.TSO && gso.Type != offload.UDP || caps.USO && gso.Type == offload.UDP; takes {
-		frames, _ := offload.WireFrames(len(frame), &gso)
 		w.write(a, gso, w.pieces[:1], frames)
 		return
 	}
 	a.stats.events[SuperFrameSplit].Add(1)
-	w.writeCut(a, frame, gso)
+	w.writeCut(a, frame, gso, frames)
 }
 
 // write hands a frame to the device and counts it. A super-frame that the
@@ -101,24 +101,25 @@ func (w *Worker) write(a *attachment, gso offload.GSO, pieces [][]byte, frames i
 			whole = append(whole, p...)
 		}
 		w.sendOff += len(whole)
-		w.writeCut(a, whole, gso)
+		w.writeCut(a, whole, gso, frames)
 		w.sendOff = 0
 		return
 	}
 	a.stats.dropsRx[drop.WriteFailed].Add(uint64(frames))
 }
 
-// writeCut cuts a super-frame and writes its wire frames one by one.
-func (w *Worker) writeCut(a *attachment, frame []byte, gso offload.GSO) {
+// writeCut cuts a super-frame and writes its wire frames one by one. frames is
+// how many they are.
+func (w *Worker) writeCut(a *attachment, frame []byte, gso offload.GSO, frames int) {
 	p := &w.cut
 	if !p.Parse(frame) || offload.Validate(frame, p, &gso) != drop.None {
-		a.stats.dropsRx[drop.BadChecksum].Add(1)
+		a.stats.dropsRx[drop.BadChecksum].Add(uint64(frames))
 		return
 	}
 	out := w.sends[w.sendOff:]
 	n, seg, _ := w.splitter.Split(out, nil, frame, p, &gso)
 	if n == 0 {
-		a.stats.dropsRx[drop.WriteFailed].Add(1)
+		a.stats.dropsRx[drop.WriteFailed].Add(uint64(frames))
 		return
 	}
 	for rest := out[:n]; len(rest) > 0; {

@@ -173,11 +173,11 @@ func TestToLocal(t *testing.T) {
 func TestWriteCutRefuses(t *testing.T) {
 	r := newRig(t, vnet)
 	big := inbound(recipe{size: 3000, badCsum: true})
-	r.w.writeCut(r.a, big, offload.GSO{Type: offload.TCPv6, Size: 1000})
-	if got := r.dropped(); !slices.Equal(got, []string{"rx bad_checksum 1"}) || len(r.port.out) != 0 {
+	r.w.writeCut(r.a, big, offload.GSO{Type: offload.TCPv6, Size: 1000}, 3)
+	if got := r.dropped(); !slices.Equal(got, []string{"rx bad_checksum 3"}) || len(r.port.out) != 0 {
 		t.Errorf("contradiction: drops %v", got)
 	}
-	r.w.writeCut(r.a, big, offload.GSO{Type: offload.TCPv4, Size: 1000})
+	r.w.writeCut(r.a, big, offload.GSO{Type: offload.TCPv4, Size: 1000}, 3)
 	if len(r.port.out) != 0 {
 		t.Error("a bad checksum was made good")
 	}
