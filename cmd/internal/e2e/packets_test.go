@@ -19,7 +19,9 @@ type inner struct {
 	size     int    // bytes of UDP payload
 	tag      uint16 // VLAN identifier
 	df       bool
-	badSum   bool // the UDP checksum is wrong
+	badSum   bool   // the UDP checksum is wrong
+	port     uint16 // UDP destination
+	payload  []byte // of UDP, in place of zeros
 }
 
 const (
@@ -48,11 +50,17 @@ func (f inner) bytes(t testing.TB) []byte {
 		eth.EthernetType = layers.EthernetTypeDot1Q
 		ls = append(ls, &layers.Dot1Q{VLANIdentifier: f.tag, Type: kind})
 	}
-	udp := &layers.UDP{SrcPort: 7000, DstPort: 7001}
-	ls = append(ls, network(from, to, udp, 0, f.df), udp, gopacket.Payload(make([]byte, f.size)))
+	if f.port == 0 {
+		f.port = 7001
+	}
+	if f.payload == nil {
+		f.payload = make([]byte, f.size)
+	}
+	udp := &layers.UDP{SrcPort: 7000, DstPort: layers.UDPPort(f.port)}
+	ls = append(ls, network(from, to, udp, 0, f.df), udp, gopacket.Payload(f.payload))
 	b := serialize(t, ls...)
 	if f.badSum {
-		b[len(b)-f.size-1] ^= 0x55
+		b[len(b)-len(f.payload)-1] ^= 0x55
 	}
 	return b
 }
