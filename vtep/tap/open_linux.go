@@ -122,6 +122,16 @@ func openPortable(s Spec) (fds []int, err error) {
 	return fds, nil
 }
 
+// noQueue leaves the device without a queueing discipline, as the kernel's own
+// tunnel devices are. A multi-queue TAP would get one for each of its possible
+// 256 queues: 3 MB and 30 ms a device, for packets that never wait in them
+// (drivers/net/tun.c, tun_net_xmit; net/sched/sch_mq.c, mq_init). A kernel that
+// refuses has no traffic control, and so none of this.
+func noQueue(h *netlink.Handle, l netlink.Link) {
+	_ = h.QdiscReplace(&netlink.GenericQdisc{QdiscType: "noqueue",
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT}})
+}
+
 // adopt takes the descriptor out of a file: a non-blocking duplicate that
 // children do not inherit and Go's poller does not know. It closes the file.
 func adopt(f *os.File) (fd int, err error) {

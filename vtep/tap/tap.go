@@ -96,6 +96,9 @@ func Open(s Spec) (_ *Device, err error) {
 		return nil, fmt.Errorf("device %s: %w", s.Name, err)
 	}
 	d.Index = l.Attrs().Index
+	if found == nil {
+		noQueue(h, l)
+	}
 	if err := d.setMAC(h, l, s, found != nil); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -117,8 +119,10 @@ func (d *Daemon) Close() error {
 	for _, l := range d.listeners {
 		errs = append(errs, l.close())
 	}
-	for _, s := range d.segments {
-		errs = append(errs, s.closeDevice(), s.dialer.Close())
+	segments := slices.Collect(maps.Values(d.segments))
+	errs = append(errs, closeDevices(segments))
+	for _, s := range segments {
+		errs = append(errs, s.dialer.Close())
 	}
 	errs = append(errs, d.closeEgresses())
 	d.listeners, d.segments = map[listenKey]*listener{}, map[uint32]*segment{}

@@ -149,14 +149,18 @@ func (p *plan) commit(fill func()) error {
 	for _, s := range d.segments {
 		used[s.dev] = true
 	}
+	var gone []*segment
 	for vni, old := range oldSegments {
 		if !used[old.dev] {
-			d.closing("device", old.closeDevice())
-			old.logger(d.log).Info("device removed")
+			gone = append(gone, old)
 		}
 		if now := d.segments[vni]; now == nil || now.dialer != old.dialer {
 			d.closing("dialer", old.dialer.Close())
 		}
+	}
+	d.closing("device", closeDevices(gone))
+	for _, old := range gone {
+		old.logger(d.log).Info("device removed")
 	}
 	for key, old := range oldListeners {
 		if d.listeners[key] == nil {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -206,4 +209,26 @@ func (s *segment) closeDevice() error {
 		errs = append(errs, p.Close())
 	}
 	return errors.Join(append(errs, s.dev.Close())...)
+}
+
+// closeThreads is how many devices are closed at a time.
+const closeThreads = 32
+
+// closeDevices closes the devices of segments. The kernel takes some 20 ms for
+// each, nearly all of it waiting (net/core/dev.c, synchronize_net), so threads do it
+// side by side: a thousand segments shall stop in two seconds, not in twenty.
+func closeDevices(segments []*segment) error {
+	errs := make([]error, len(segments))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(closeThreads, len(segments)) {
+		wg.Go(func() {
+			runtime.LockOSThread() // so that the thread ends with the goroutine
+			for i := next.Add(1) - 1; i < int64(len(segments)); i = next.Add(1) - 1 {
+				errs[i] = segments[i].closeDevice()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
