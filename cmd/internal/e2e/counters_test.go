@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net"
@@ -144,7 +145,7 @@ func fromWire(t *testing.T, a, b *lab.Host, w *forger) []kind {
 		{"a bare header", 5, datagram(outer{}, vxlan(42, inner{}.bytes(t)[:14])), one("42 rx")},
 		{"a wrong inner checksum", 4, datagram(outer{}, frame(42, inner{badSum: true})), one("42 rx")},
 		{"without outer checksum", 4, datagram(outer{sum: sumZero}, frame(42, inner{})), one("42 rx")},
-		{"a train of twelve", 2, func() { must(t, train(12, frame(42, inner{dst: own, size: 500}))) }, map[string]uint64{"42 rx": 12}},
+		{"a train of twelve", 2, func() { must(t, train.repeat(12, frame(42, inner{dst: own, size: 500}))) }, map[string]uint64{"42 rx": 12}},
 		// Its 10000 bytes are cut to what the device's MTU of 2000 takes.
 		{"a kernel peer's super-frame", 3, func() { sendSuper(t, b, "vx42", station, own, 10000) }, map[string]uint64{"42 rx": 6}},
 		{"the I flag clear", 7, datagram(outer{}, noFlag), one("drops.rx.invalid_header")},
@@ -283,9 +284,13 @@ func solicit(t testing.TB, src, from, target string) []byte {
 		ip, icmp, &layers.ICMPv6NeighborSolicitation{TargetAddress: net.ParseIP(target)})
 }
 
-// udpSocket opens a socket on host b whose datagrams leave in trains, cut by
-// the kernel (UDP_SEGMENT), as another vtepd's do.
-func udpSocket(t testing.TB, b *lab.Host) func(n int, payload []byte) error {
+// A trainSocket sends the frames of a train back to back in one datagram, of
+// equal size each, which the kernel cuts.
+type trainSocket func(size int, frames []byte) error
+
+// udpSocket opens a socket on host b whose datagrams leave in trains
+// (UDP_SEGMENT), as another vtepd's do.
+func udpSocket(t testing.TB, b *lab.Host) trainSocket {
 	t.Helper()
 	fd := -1
 	must(t, b.Do(func() (err error) {
@@ -296,11 +301,16 @@ func udpSocket(t testing.TB, b *lab.Host) func(n int, payload []byte) error {
 		return unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 2}, Port: 50500})
 	}))
 	t.Cleanup(func() { must(t, unix.Close(fd)) })
-	return func(n int, payload []byte) error {
+	return func(size int, frames []byte) error {
 		const udpSegment = 103
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, udpSegment, len(payload)); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, udpSegment, size); err != nil {
 			return err
 		}
-		return unix.Sendto(fd, []byte(strings.Repeat(string(payload), n)), 0, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 1}, Port: 4789})
+		return unix.Sendto(fd, frames, 0, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 1}, Port: 4789})
 	}
+}
+
+// repeat sends the same datagram n times.
+func (s trainSocket) repeat(n int, payload []byte) error {
+	return s(len(payload), bytes.Repeat(payload, n))
 }

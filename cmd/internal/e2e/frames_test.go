@@ -122,7 +122,7 @@ func TestBadInnerChecksumStaysBad(t *testing.T) {
 			wire.send(outer{}, vxlan(42, segmentOf(t, own, uint32(i), bad)))
 		}
 		// A train of bad ones, which a kernel would be glad to join.
-		must(t, train(6, vxlan(42, segmentOf(t, own, 99, true))))
+		must(t, train.repeat(6, vxlan(42, segmentOf(t, own, 99, true))))
 		waitSegment(t, d, 42, func(s api.SegmentCounters) bool { return s.Rx.Frames >= 22 })
 		must(t, lab.Until(patience, func() error {
 			if udp, tcp := badSums(t, a)[0]-before[0], badSums(t, a)[1]-before[1]; udp != 2 || tcp != 8 {
