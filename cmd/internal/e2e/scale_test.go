@@ -83,7 +83,7 @@ func TestThousandSegments(t *testing.T) {
 		d := vtepd(t, a, "--config", d.file)
 		took := time.Since(start)
 		t.Logf("%d segments started in %v", n, took)
-		if took > 8*time.Second { // thirty with a queueing discipline for each possible queue
+		if took > 15*time.Second { // thirty with a queueing discipline for each possible queue
 			t.Errorf("%d segments started in %v", n, took)
 		}
 		both(d)
@@ -91,9 +91,9 @@ func TestThousandSegments(t *testing.T) {
 		must(t, d.Signal(syscall.SIGTERM))
 		must(t, d.Wait(20*time.Second))
 		t.Logf("stopped in %v", time.Since(start))
-		// Two seconds on a machine with nothing else to do, twenty if the
-		// devices were removed one after the other.
-		if took := time.Since(start); took > 5*time.Second {
+		// Two seconds on a machine with nothing else to do; this is for one
+		// that is busy. One after the other they took twenty and more.
+		if took := time.Since(start); took > 12*time.Second {
 			t.Errorf("%d segments stopped in %v", n, took)
 		}
 	})

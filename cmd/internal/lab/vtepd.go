@@ -24,7 +24,7 @@ func (h *Host) Vtepd(bin string, args ...string) (*Daemon, error) {
 		return nil, err
 	}
 	d.Proc = p
-	return d, d.WaitFor("forwarding", 10*time.Second)
+	return d, d.WaitFor("forwarding", 20*time.Second)
 }
 
 // VtepdFile starts vtepd with a configuration file of the given content.
