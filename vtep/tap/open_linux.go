@@ -96,8 +96,15 @@ func setOffload(fds []int, bits int) error {
 
 // openPortable opens plain queues through water. It prints nothing and keeps
 // its names as long as New is not given a bad one; what it leaves undone
-// (O_CLOEXEC, and a file that Go's poller knows of) is done here.
+// (O_CLOEXEC, and a file that Go's poller knows of) is done here. It loses a
+// descriptor where the kernel refuses the device, so that is tried first; the
+// queue it was tried with stays until water's hold the device.
 func openPortable(s Spec) (fds []int, err error) {
+	first, err := tryQueue(s.Name)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(first)) }()
 	for range s.Queues {
 		var c water.Config
 		c.DeviceType = water.TAP
@@ -120,6 +127,23 @@ func openPortable(s Spec) (fds []int, err error) {
 		fds = append(fds, fd)
 	}
 	return fds, nil
+}
+
+// tryQueue opens one plain queue as water would.
+func tryQueue(name string) (int, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /dev/net/tun: %w", err)
+	}
+	req, err := unix.NewIfreq(name)
+	if err == nil {
+		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+	}
+	if err != nil {
+		return -1, errors.Join(fmt.Errorf("TUNSETIFF: %w", err), unix.Close(fd))
+	}
+	return fd, nil
 }
 
 // noQueue leaves the device without a queueing discipline, as the kernel's own

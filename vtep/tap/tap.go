@@ -62,6 +62,10 @@ func (e *ErrExists) Error() string {
 	return fmt.Sprintf("device %s exists already (kind %s); use another name, or delete it with `ip link del %s`", e.Name, e.Kind, e.Name)
 }
 
+// maxQueues is what a TAP has room for (drivers/net/tun.c, MAX_TAP_QUEUES),
+// less the one that is tried first.
+const maxQueues = 256 - 1
+
 // ErrGone is in the chain of errors about a device that is not there.
 var ErrGone = errors.New("no such device")
 
@@ -69,6 +73,9 @@ var ErrGone = errors.New("no such device")
 func Open(s Spec) (_ *Device, err error) {
 	if len(s.Name) == 0 || len(s.Name) >= unix.IFNAMSIZ || strings.ContainsAny(s.Name, "/% \t\n") {
 		return nil, fmt.Errorf("%q cannot be the name of a device", s.Name)
+	}
+	if s.Queues < 1 || s.Queues > maxQueues {
+		return nil, fmt.Errorf("device %s cannot have %d queues, only 1 to %d", s.Name, s.Queues, maxQueues)
 	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
