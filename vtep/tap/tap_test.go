@@ -21,7 +21,8 @@ import (
 )
 
 // inNamespace runs a test in a network namespace of its own, which goes with
-// it.
+// it. The namespace is its thread's: f must not start sub-tests, which have
+// others.
 func inNamespace(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -210,22 +211,21 @@ func TestNames(t *testing.T) {
 }
 
 func TestExistingDevices(t *testing.T) {
-	inNamespace(t, func(t *testing.T) {
-		for _, c := range []struct {
-			name, kind string
-			add        []string
-			attach     bool
-		}{
-			{"a bridge", "bridge", []string{"link", "add", "name", "x0", "type", "bridge"}, false},
-			{"a veth", "veth", []string{"link", "add", "x0", "type", "veth", "peer", "name", "x1"}, false},
-			{"a vxlan", "vxlan", []string{"link", "add", "x0", "type", "vxlan", "id", "7", "dstport", "4789"}, false},
-			{"a TUN", "tun", []string{"tuntap", "add", "dev", "x0", "mode", "tun"}, false},
-			{"a TAP of one queue", "tun", []string{"tuntap", "add", "dev", "x0", "mode", "tap"}, false},
-			{"a TAP of many queues", "tun", []string{"tuntap", "add", "dev", "x0", "mode", "tap", "multi_queue"}, true},
-		} {
-			t.Run(c.name, func(t *testing.T) {
+	for _, c := range []struct {
+		name, kind string
+		add        []string
+		attach     bool
+	}{
+		{"a bridge", "bridge", []string{"link", "add", "name", "x0", "type", "bridge"}, false},
+		{"a veth", "veth", []string{"link", "add", "x0", "type", "veth", "peer", "name", "x1"}, false},
+		{"a vxlan", "vxlan", []string{"link", "add", "x0", "type", "vxlan", "id", "7", "dstport", "4789"}, false},
+		{"a TUN", "tun", []string{"tuntap", "add", "dev", "x0", "mode", "tun"}, false},
+		{"a TAP of one queue", "tun", []string{"tuntap", "add", "dev", "x0", "mode", "tap"}, false},
+		{"a TAP of many queues", "tun", []string{"tuntap", "add", "dev", "x0", "mode", "tap", "multi_queue"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inNamespace(t, func(t *testing.T) {
 				ip(t, c.add...)
-				defer func() { ip(t, "link", "del", "x0") }()
 				for _, on := range []bool{false, true} {
 					s := Spec{Name: "x0", Queues: 1, Offload: on}
 					_, err := Open(s)
@@ -246,8 +246,8 @@ func TestExistingDevices(t *testing.T) {
 					}
 				}
 			})
-		}
-	})
+		})
+	}
 }
 
 // TestFoundDeviceIsLeftAsFound attaches to a device, changes it, and gives it
