@@ -71,29 +71,6 @@ func command(args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// check reads a file and reports its problems. It does not look at the host.
-func check(args []string, stdout, stderr io.Writer) int {
-	fs := flag.NewFlagSet("vtepd check", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	file := fs.String("config", "", "the configuration `FILE`")
-	if code, ok := parse(fs, args); !ok {
-		return code
-	}
-	if *file == "" {
-		fmt.Fprintln(stderr, "vtepd check: name a file with --config FILE")
-		return exitConfig
-	}
-	cfg, err := config.Load(*file)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitConfig
-	}
-	for _, w := range cfg.Warnings() {
-		fmt.Fprintln(stderr, "warning:", w)
-	}
-	return exitOK
-}
-
 // run forwards until it is asked to stop.
 func run(args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vtepd run", flag.ContinueOnError)
@@ -101,7 +78,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	file := fs.String("config", "", "read segments from `FILE` (then no segment flags)")
 	flags := new(config.Flags)
 	flags.Register(fs)
-	if code, ok := parse(fs, args); !ok {
+	if code, ok := parse(fs, args, stdout); !ok {
 		return code
 	}
 	load := flags.Config
@@ -135,20 +112,4 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "vtepd:", err)
 		return exitConfig
 	}
-}
-
-// parse parses args and refuses what is left over. ok is false when the
-// command ends here, with code.
-func parse(fs *flag.FlagSet, args []string) (code int, ok bool) {
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return exitOK, false
-		}
-		return exitConfig, false
-	}
-	if fs.NArg() > 0 {
-		fmt.Fprintf(fs.Output(), "%s: unexpected argument %q\n", fs.Name(), fs.Arg(0))
-		return exitConfig, false
-	}
-	return exitOK, true
 }
