@@ -18,6 +18,7 @@ import (
 
 	"vtepd/cmd/internal/api"
 	"vtepd/config"
+	"vtepd/encap/packet"
 	"vtepd/vtep/tap"
 )
 
@@ -281,5 +282,49 @@ func TestDeletedUntilReload(t *testing.T) {
 		if rs, err := d.Remotes(api.Selector{}); err != nil || len(rs) != 1 || rs[0].IP != two {
 			t.Errorf("remotes after a reload: %v, %v", rs, err)
 		}
+	})
+}
+
+// TestMTUFollowsTheRemotes: with `mtu: auto` the narrowest path counts as long
+// as something leads there.
+func TestMTUFollowsTheRemotes(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ip(t, "link", "add", "u0", "type", "veth", "peer", "name", "u1")
+		ip(t, "link", "set", "u0", "up")
+		ip(t, "link", "set", "u1", "up")
+		ip(t, "addr", "add", "192.0.2.1/24", "dev", "u0")
+		ip(t, "route", "add", "192.0.2.3", "dev", "u0", "mtu", "1400")
+		d, _ := start(t, "segments: [{vni: 42, local: 192.0.2.1, remotes: [192.0.2.2]}]", nil)
+		defer func() { must(t, d.Close()) }()
+		narrow, mac := netip.MustParseAddr("192.0.2.3"), packet.MAC{2, 0, 0, 0, 0, 1}
+		want := func(mtu int) {
+			t.Helper()
+			if st, err := tap.Look("vx42"); err != nil || st.MTU != mtu {
+				t.Errorf("mtu %d, want %d; %v", st.MTU, mtu, err)
+			}
+		}
+		remote := func(op api.Op) {
+			t.Helper()
+			_, err := d.RemoteChange(api.RemoteChange{Op: op, IP: narrow})
+			must(t, err)
+		}
+		entry := func(op api.Op) {
+			t.Helper()
+			_, err := d.FDBChange(api.FDBChange{Op: op, MAC: mac, Dst: narrow})
+			must(t, err)
+		}
+		want(1450)
+		remote(api.OpAdd)
+		want(1350)
+		entry(api.OpAdd)
+		remote(api.OpDel)
+		want(1350) // the entry still leads there
+		entry(api.OpDel)
+		want(1450)
+		entry(api.OpAdd)
+		want(1350)
+		_, err := d.FDBFlush(api.FDBFlush{All: true})
+		must(t, err)
+		want(1450)
 	})
 }

@@ -153,6 +153,9 @@ func (d *Daemon) remove(s *segment, keys []route.Key) api.Result {
 		d.apply(route.Batch{Source: route.Operator, Remove: []route.Key{k}})
 		r.Changed++
 	}
+	if r.Changed > 0 {
+		d.follow(s, nil) // the narrowest path may have gone with them
+	}
 	return r
 }
 
@@ -202,8 +205,11 @@ func (d *Daemon) FDBFlush(f api.FDBFlush) (api.Result, error) {
 				keys = append(keys, e.Key)
 			}
 		}
-		d.apply(route.Batch{Source: route.Operator, Remove: keys})
-		n += len(keys)
+		if len(keys) > 0 {
+			d.apply(route.Batch{Source: route.Operator, Remove: keys})
+			d.follow(s, nil)
+			n += len(keys)
+		}
 	}
 	return api.Result{Changed: n}, nil
 }
