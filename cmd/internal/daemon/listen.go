@@ -14,6 +14,7 @@ import (
 type listenKey struct {
 	addr      netip.AddrPort // our address, the wildcard, or a group
 	device    string         // bound to this interface, if all its segments name it
+	ifIndex   int            // its index: one of the same name made anew is another one
 	groupIf   int            // interface the group is joined on; 0 when not a group
 	zeroCsum6 bool
 }
@@ -58,12 +59,12 @@ func wantedListeners(segments map[uint32]*segment) map[listenKey]*listener {
 	}
 	wanted := make(map[listenKey]*listener, len(members))
 	for b, segs := range members {
-		key := listenKey{addr: b.addr, groupIf: b.groupIf, device: segs[0].cfg.Interface}
+		key := listenKey{addr: b.addr, groupIf: b.groupIf, device: segs[0].cfg.Interface, ifIndex: segs[0].ifIndex}
 		var vnis []uint32
 		for _, s := range segs {
 			vnis = append(vnis, s.cfg.VNI)
 			if s.cfg.Interface != key.device {
-				key.device = ""
+				key.device, key.ifIndex = "", 0
 			}
 			key.zeroCsum6 = key.zeroCsum6 || b.addr.Addr().Is6() && s.cfg.UDP6ZeroCsumRx
 		}
