@@ -92,6 +92,7 @@ func TestQuery(t *testing.T) {
 		ip(t, "route", "add", "203.0.113.7", "via", "192.0.2.254", "mtu", "1400")
 		ip(t, "route", "add", "203.0.113.8", "via", "192.0.2.254", "mtu", "lock", "1380")
 		ip(t, "route", "add", "203.0.113.9", "via", "192.0.2.254", "mtu", "9000")
+		ip(t, "route", "add", "203.0.113.10", "via", "192.0.2.254", "hoplimit", "9")
 		ip(t, "route", "add", "blackhole", "203.0.113.66")
 		ip(t, "route", "add", "unreachable", "203.0.113.67")
 		ip(t, "-6", "route", "add", "2001:db8:1::/64", "via", "2001:db8::fe", "mtu", "1400")
@@ -106,6 +107,7 @@ func TestQuery(t *testing.T) {
 			{"the route's MTU", "203.0.113.7", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1400}},
 			{"a locked MTU", "203.0.113.8", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1380}},
 			{"an MTU larger than the interface's", "203.0.113.9", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1500}},
+			{"the route's TTL", "203.0.113.10", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1500, Hops: 9}},
 			{"ourselves", "192.0.2.1", "", Lookup{Source: addr("192.0.2.1"), Device: "lo", MTU: 65536}},
 			{"IPv6", "2001:db8::2", "", Lookup{Source: addr("2001:db8::1"), Device: "u0", MTU: 1500}},
 			{"IPv6, the route's MTU", "2001:db8:1::2", "", Lookup{Source: addr("2001:db8::1"), Device: "u0", MTU: 1400}},
@@ -115,6 +117,10 @@ func TestQuery(t *testing.T) {
 				t.Errorf("%s: %+v, %v", c.name, got, err)
 			}
 			got.IfIndex = 0
+			if c.want.Hops == 0 {
+				c.want.Hops = 64 // the kernel's default
+			}
+			c.want.Ethernet = c.want.Device != "lo"
 			if got != c.want {
 				t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 			}

@@ -51,52 +51,50 @@ type kind struct {
 // TestCountersBalance floods all kinds of good and bad traffic, mixed, and adds
 // up where every frame of it was counted.
 func TestCountersBalance(t *testing.T) {
-	for _, tier := range []string{"auto", "portable"} {
-		t.Run(tier, func(t *testing.T) {
-			hosts := lab.Hosts(t, 2, lab.Wire{})
-			a, b := hosts[0], hosts[1]
-			quiet(t, a, b)
-			sysctl(t, a, "net/ipv4/conf/u0/accept_local", "1") // so that martians reach us
-			run(t, a, "ip", "link", "add", "name", "u1", "type", "bridge")
-			run(t, a, "nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o ip daddr 192.0.2.4 drop")
-			must(t, b.KernelVXLAN(42, nil, "local", "192.0.2.2", "remote", "192.0.2.1"))
-			d := vtepdFile(t, a, fmt.Sprintf(countersConfig, tier))
-			run(t, a, "ip", "link", "set", "vx44", "down")
+	tiers(t, func(t *testing.T, tier string) {
+		hosts := lab.Hosts(t, 2, lab.Wire{})
+		a, b := hosts[0], hosts[1]
+		quiet(t, a, b)
+		sysctl(t, a, "net/ipv4/conf/u0/accept_local", "1") // so that martians reach us
+		run(t, a, "ip", "link", "add", "name", "u1", "type", "bridge")
+		run(t, a, "nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o ip daddr 192.0.2.4 drop")
+		must(t, b.KernelVXLAN(42, nil, "local", "192.0.2.2", "remote", "192.0.2.1"))
+		d := vtepdFile(t, a, fmt.Sprintf(countersConfig, tier))
+		run(t, a, "ip", "link", "set", "vx44", "down")
 
-			wire := newForger(t, a, b)
-			wire.send(outer{}, vxlan(42, inner{}.bytes(t))) // who station is
-			waitTally(t, d, map[string]uint64{"42 rx": 1})
-			kinds := append(fromWire(t, a, b, wire), fromDevice(t, a)...)
-			want := map[string]uint64{"42 rx": 1}
-			for i := 0; ; i++ {
-				sent := false
-				for _, k := range kinds {
-					if i < k.times {
-						k.send()
-						sent = true
-					}
-				}
-				if !sent {
-					break
-				}
-			}
+		wire := newForger(t, a, b)
+		wire.send(outer{}, vxlan(42, inner{}.bytes(t))) // who station is
+		waitTally(t, d, map[string]uint64{"42 rx": 1})
+		kinds := append(fromWire(t, a, b, wire), fromDevice(t, a)...)
+		want := map[string]uint64{"42 rx": 1}
+		for i := 0; ; i++ {
+			sent := false
 			for _, k := range kinds {
-				for key, n := range k.want {
-					want[key] += n * uint64(k.times)
+				if i < k.times {
+					k.send()
+					sent = true
 				}
 			}
-			waitTally(t, d, want)
-			everyReason(t, want)
-			remotesAddUp(t, d)
-			var st api.Status
-			decode(t, ctl(t, d, "-j", "status"), &st)
-			for _, s := range st.Sockets {
-				if s.Dropped != 0 {
-					t.Errorf("socket %v dropped %d", s.Addr, s.Dropped)
-				}
+			if !sent {
+				break
 			}
-		})
-	}
+		}
+		for _, k := range kinds {
+			for key, n := range k.want {
+				want[key] += n * uint64(k.times)
+			}
+		}
+		waitTally(t, d, want)
+		everyReason(t, want)
+		remotesAddUp(t, d)
+		var st api.Status
+		decode(t, ctl(t, d, "-j", "status"), &st)
+		for _, s := range st.Sockets {
+			if s.Dropped != 0 {
+				t.Errorf("socket %v dropped %d", s.Addr, s.Dropped)
+			}
+		}
+	})
 }
 
 // everyReason holds what was expected against all the reasons there are.

@@ -14,9 +14,9 @@ import (
 	"vtepd/cmd/internal/lab"
 )
 
-// tiers runs a test in the fastest tier and in the portable one.
+// tiers runs a test in the fastest tier and in the others.
 func tiers(t *testing.T, f func(t *testing.T, tier string)) {
-	for _, tier := range []string{"auto", "portable"} {
+	for _, tier := range []string{"auto", "offload", "portable"} {
 		t.Run(tier, func(t *testing.T) { f(t, tier) })
 	}
 }
