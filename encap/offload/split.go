@@ -36,11 +36,12 @@ type Splitter struct {
 // each behind prefix, with lengths, IPv4 IDs, sequence numbers, flags and
 // checksums of their own (kernel: tcp_gso_segment, __udp_gso_segment). It
 // returns the bytes written, the size of every wire frame but the last, prefix
-// included, and their number; all 0 when dst is too small. The checksum of frame
-// must be unfinished (NeedsCsum), else Split checks it and refuses a wrong one:
-// cutting must not make a bad checksum good.
+// included, and their number; all 0 when dst is too small. The L4 checksum of
+// frame must be unfinished (NeedsCsum), else Split checks it and refuses a wrong
+// one, as it does with that of the IPv4 header: cutting must not make a bad
+// checksum good.
 func (s *Splitter) Split(dst, prefix, frame []byte, p *packet.Parsed, g *GSO) (n, segSize, frames int) {
-	if !g.NeedsCsum && p.L4Checksum(frame) == packet.CsumBad {
+	if !g.NeedsCsum && p.L4Checksum(frame) == packet.CsumBad || badHeader(frame, p) {
 		return 0, 0, 0
 	}
 	s.begin(frame, p, g)
@@ -67,13 +68,17 @@ func (s *Splitter) Split(dst, prefix, frame []byte, p *packet.Parsed, g *GSO) (n
 func (s *Splitter) begin(frame []byte, p *packet.Parsed, g *GSO) {
 	*s = Splitter{g: g, l3: p.L3, l4: p.L4, hdr: int(g.HdrLen), v4: p.Kind == packet.IPv4, tcp: g.Type != UDP}
 	ip, l4 := frame[p.L3:], frame[p.L4:]
-	addrs := ip[8:40]
 	if s.v4 {
-		addrs = ip[12:20]
 		s.id = binary.BigEndian.Uint16(ip[4:])
 		s.ipBase = packet.Sum(ip[:p.L4-p.L3], 0) + inverse(ip[2:]) + inverse(ip[4:]) + inverse(ip[10:])
 	}
-	s.base = packet.Sum(addrs, uint64(p.Proto))
+	pseudo := p.PseudoSum(frame)
+	if at := p.L4 + int(g.CsumOffset); g.NeedsCsum {
+		// As it stands there: with a routing header the addresses are others,
+		// and a wrong one stays wrong.
+		pseudo = uint64(binary.BigEndian.Uint16(frame[at:]))
+	}
+	s.base = pseudo + uint64(^uint16(p.End-p.L4))
 	if s.tcp {
 		s.seq = binary.BigEndian.Uint32(l4[4:])
 		s.flags = l4[13]
@@ -84,6 +89,11 @@ func (s *Splitter) begin(frame []byte, p *packet.Parsed, g *GSO) {
 	}
 	s.noCsum = s.v4 && !g.NeedsCsum && binary.BigEndian.Uint16(l4[6:]) == 0
 	s.base += uint64(binary.BigEndian.Uint32(l4)>>16) + uint64(binary.BigEndian.Uint32(l4)&0xffff)
+}
+
+// badHeader reports whether the IPv4 header checksum of a frame is wrong.
+func badHeader(frame []byte, p *packet.Parsed) bool {
+	return p.Kind == packet.IPv4 && packet.Fold(packet.Sum(frame[p.L3:p.L4], 0)) != 0xffff
 }
 
 // inverse takes a 16-bit word out of a one's complement sum.
