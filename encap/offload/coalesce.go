@@ -23,14 +23,21 @@ type Emit = func(gso GSO, pieces [][]byte, frames int)
 // they are emitted, and edits the headers of the first of a super-frame in
 // place. One goroutine uses it.
 type Coalescer struct {
-	caps  Caps
-	flows [maxFlows]flow
-	n     int
-	one   [1][]byte
+	caps Caps
+	n    int             // flows that are held
+	held [maxFlows]*flow // the first n in the order they began, behind them the free ones
+	one  [1][]byte
 }
 
 // NewCoalescer makes a Coalescer for devices with the given capabilities.
-func NewCoalescer(caps Caps) *Coalescer { return &Coalescer{caps: caps} }
+func NewCoalescer(caps Caps) *Coalescer {
+	c := &Coalescer{caps: caps}
+	flows := new([maxFlows]flow)
+	for i := range flows {
+		c.held[i] = &flows[i]
+	}
+	return c
+}
 
 // A flow is a super-frame in the making: the first wire frame whole, then the
 // payloads of those that follow.
@@ -60,7 +67,7 @@ func (c *Coalescer) Add(frame []byte, p *packet.Parsed, st packet.CsumState, emi
 	}
 	hash := p.FlowHash(frame)
 	for i := range c.n {
-		f := &c.flows[i]
+		f := c.held[i]
 		if f.hash != hash {
 			continue
 		}
@@ -73,14 +80,14 @@ func (c *Coalescer) Add(frame []byte, p *packet.Parsed, st packet.CsumState, emi
 	if c.n == maxFlows {
 		c.release(0, emit)
 	}
-	c.flows[c.n].begin(frame, p, hdr, typ, hash, st == packet.CsumPartial)
+	c.held[c.n].begin(frame, p, hdr, typ, hash, st == packet.CsumPartial)
 	c.n++
 }
 
 // Flush emits all that is held.
 func (c *Coalescer) Flush(emit Emit) {
 	for i := range c.n {
-		c.flows[i].emit(emit)
+		c.held[i].emit(emit)
 	}
 	c.n = 0
 }
@@ -88,11 +95,11 @@ func (c *Coalescer) Flush(emit Emit) {
 // release emits flow i and closes the gap, so that the order of beginnings is
 // kept.
 func (c *Coalescer) release(i int, emit Emit) {
-	c.flows[i].emit(emit)
+	f := c.held[i]
+	f.emit(emit)
 	c.n--
-	for ; i < c.n; i++ {
-		c.flows[i], c.flows[i+1] = c.flows[i+1], c.flows[i]
-	}
+	copy(c.held[i:c.n], c.held[i+1:])
+	c.held[c.n] = f
 }
 
 // pass emits a frame that can not be joined.
@@ -103,7 +110,7 @@ func (c *Coalescer) pass(frame []byte, p *packet.Parsed, st packet.CsumState, em
 		} else {
 			hash := p.FlowHash(frame)
 			for i := range c.n {
-				if c.flows[i].hash == hash {
+				if c.held[i].hash == hash {
 					c.release(i, emit)
 					break
 				}
@@ -125,7 +132,7 @@ func (c *Coalescer) pass(frame []byte, p *packet.Parsed, st packet.CsumState, em
 // kind says as what a frame can be joined, None if not at all, and where its
 // payload starts.
 func (c *Coalescer) kind(frame []byte, p *packet.Parsed, st packet.CsumState) (Type, int) {
-	if st != packet.CsumGood && st != packet.CsumPartial || p.Options || p.Fragment {
+	if st != packet.CsumGood && st != packet.CsumPartial || p.Options || p.Fragment || badHeader(frame, p) {
 		return None, 0
 	}
 	n, _ := l4HeaderLen(frame, p)
@@ -198,6 +205,7 @@ func (f *flow) sameHeaders(frame []byte, p *packet.Parsed) bool {
 		if a[0] != b[0] || a[1] != b[1] || !bytes.Equal(a[6:10], b[6:10]) || !bytes.Equal(a[12:], b[12:]) {
 			return false
 		}
+		// What must not be fragmented has no use for an ID (RFC 6864 §4.1).
 		if id := binary.BigEndian.Uint16(b[4:]); !p.DF && id != f.lastID+1 {
 			return false
 		}
