@@ -2,6 +2,7 @@ package offload_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vtepd/encap/offload"
+	"vtepd/encap/packet"
 )
 
 var allCaps = offload.Caps{VNetHdr: true, TSO: true, USO: true}
@@ -149,8 +151,13 @@ var joinCases = []struct {
 	{"RST", "TCP", "0 1 2", func(r []recipe) []recipe { r[1].Flags |= rst; return r }},
 	{"URG", "TCP", "0 1 2", func(r []recipe) []recipe { r[1].Flags |= urg; return r }},
 	{"CWR", "TCP", "0 1 2", func(r []recipe) []recipe { r[1].Flags |= cwr; return r }},
+	{"FIN on all", "TCP", "0 1 2", func(r []recipe) []recipe { return flags(r, ack|fin) }},
+	{"SYN on all", "TCP", "0 1 2", func(r []recipe) []recipe { return flags(r, ack|syn) }},
+	{"RST on all", "TCP", "0 1 2", func(r []recipe) []recipe { return flags(r, ack|rst) }},
+	{"URG on all", "TCP", "0 1 2", func(r []recipe) []recipe { return flags(r, ack|urg) }},
+	{"CWR on all", "TCP", "0 1 2", func(r []recipe) []recipe { return flags(r, ack|cwr) }},
 	{"ECE", "TCP", "0 1 2", func(r []recipe) []recipe { r[1].Flags |= ece; return r }},
-	{"ECE on all", "TCP", "0+1+2", func(r []recipe) []recipe { r[0].Flags, r[1].Flags, r[2].Flags = ack|ece, ack|ece, ack|ece; return r }},
+	{"ECE on all", "TCP", "0+1+2", func(r []recipe) []recipe { return flags(r, ack|ece) }},
 	{"accurate ECN's bit", "TCP", "0 1 2", func(r []recipe) []recipe { r[1].NS = true; return r }},
 	{"urgent pointer without URG", "TCP", "0 1 2", func(r []recipe) []recipe { r[1].Urgent = 4; return r }},
 	{"options alike", "TCP", "0+1+2", func(r []recipe) []recipe { return options(r, "\xfd\x04ab", "\xfd\x04ab", "\xfd\x04ab") }},
@@ -171,6 +178,13 @@ func vlan(ids ...uint16) []uint16 { return ids }
 func options(r []recipe, o ...string) []recipe {
 	for i := range r {
 		r[i].Options = o[i]
+	}
+	return r
+}
+
+func flags(r []recipe, f uint8) []recipe {
+	for i := range r {
+		r[i].Flags = f
 	}
 	return r
 }
@@ -411,5 +425,42 @@ func TestCoalescerIsReused(t *testing.T) {
 	}
 	if out := coalesce(t, c, nil); len(out) != 0 {
 		t.Errorf("%d frames out of nothing", len(out))
+	}
+}
+
+// TestCoalesceLooksBehindTheHash has two flows of one hash.
+func TestCoalesceLooksBehindTheHash(t *testing.T) {
+	for _, k := range kinds {
+		for name, edit := range map[string]func(b []byte, p *packet.Parsed, n uint16){
+			"other ports":        func(b []byte, p *packet.Parsed, n uint16) { binary.BigEndian.PutUint16(b[p.L4+2:], n) },
+			"other destinations": func(b []byte, p *packet.Parsed, n uint16) { binary.BigEndian.PutUint16(b[p.L4-2:], n) },
+		} {
+			t.Run(k.name+"/"+name, func(t *testing.T) {
+				frames := build(t, bulk(k)[:2])
+				b := frames[1]
+				p := parse(t, b)
+				want := p.FlowHash(frames[0])
+				found := false
+				for n := range 1 << 16 {
+					for src := range 8 { // 65,536 flows need not meet a hash of 16 bits
+						binary.BigEndian.PutUint16(b[p.L4:], uint16(40000+src))
+						edit(b, p, uint16(n))
+						if found = p.FlowHash(b) == want && !bytes.Equal(frames[0][p.L4-4:p.L4+4], b[p.L4-4:p.L4+4]); found {
+							break
+						}
+					}
+					if found {
+						break
+					}
+				}
+				if !found {
+					t.Fatal("no two flows with one hash")
+				}
+				repair(t, b)
+				if out := coalesce(t, offload.NewCoalescer(allCaps), frames); len(out) != 2 {
+					t.Errorf("%d came out", len(out))
+				}
+			})
+		}
 	}
 }

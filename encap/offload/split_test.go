@@ -289,7 +289,7 @@ func drawSuper(t *rapid.T) (r recipe, size int) {
 	n := rapid.IntRange(size+1, min(64*size, 65000)).Draw(t, "payload")
 	r = k.recipe(text(rapid.IntRange(0, 1<<20).Draw(t, "content"), n))
 	r.TOS, r.TTL = rapid.Byte().Draw(t, "TOS"), rapid.Byte().Draw(t, "TTL")
-	r.Src = rapid.Uint16().Draw(t, "port")
+	r.Src = rapid.Uint16Min(40000).Draw(t, "port") // of no service that gopacket looks into
 	r.Tags = rapid.SliceOfN(rapid.Uint16Range(0, 4095), 0, 2).Draw(t, "tags")
 	r.DF = rapid.Bool().Draw(t, "DF")
 	if k.v6 {

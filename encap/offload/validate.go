@@ -58,7 +58,7 @@ func l4HeaderLen(frame []byte, p *packet.Parsed) (hdr int, csum uint16) {
 }
 
 // WireFrames returns into how many wire frames a validated frame of frameLen
-// bytes is cut, and the length in bytes of the largest.
+// bytes, padding not counted, is cut, and the length in bytes of the largest.
 func WireFrames(frameLen int, g *GSO) (frames, largest int) {
 	if g.Type == None {
 		return 1, frameLen
@@ -91,7 +91,7 @@ func Complete(frame []byte, p *packet.Parsed, g *GSO) {
 // only way to know a UDP super-frame's.
 func SuperFromDatagram(frame []byte, p *packet.Parsed, mtu, segment int) (GSO, bool) {
 	hdr, off := l4HeaderLen(frame, p)
-	if hdr == 0 || p.Fragment {
+	if hdr == 0 || p.Fragment || p.End != len(frame) { // a device would take padding for payload
 		return GSO{}, false
 	}
 	room := mtu - (p.L4 + hdr - p.L3)
