@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,9 @@ func TestCaptureRefuses(t *testing.T) {
 func FuzzCapture(f *testing.F) {
 	f.Add(pcapFile(f, 65535, layers.LinkTypeEthernet))
 	f.Add(pcapngFile(f, layers.LinkTypeEthernet))
+	kernel, err := os.ReadFile("../testdata/kernel-ipv4.pcap")
+	must(f, err)
+	f.Add(kernel)
 	f.Add([]byte("\x0a\x0d\x0d\x0a"))
 	f.Add([]byte("\x1f\x8b\x08\x00"))
 	f.Fuzz(func(t *testing.T, file []byte) {

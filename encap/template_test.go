@@ -161,6 +161,11 @@ func FuzzDecoder(f *testing.F) {
 		f.Add(b)
 		f.Add(b[:tmpl.Len()-3])
 	}
+	for _, r := range recordings(f) {
+		for _, frame := range recorded(f, r.File) {
+			f.Add(frame)
+		}
+	}
 	d := encap.NewDecoder()
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		out, err := d.Decode(frame)
