@@ -89,7 +89,12 @@ func TestPutProperty(t *testing.T) {
 		b := make([]byte, tmpl.Len()+n)
 		tmpl.Put(b, n, o.SrcPort, o.TOS, o.TTL)
 		copy(b[tmpl.Len():], inner)
+		id := rapid.Uint16().Draw(t, "ID")
+		tmpl.Identify(b, id)
 		tmpl.Finish(b)
+		if !o.Src.Is6() && (b[18] != byte(id>>8) || b[19] != byte(id)) {
+			t.Errorf("ID %x, want %04x", b[18:20], id)
+		}
 		d, err := encap.NewDecoder().Decode(b)
 		if err != nil {
 			t.Fatal(err)

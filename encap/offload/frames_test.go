@@ -192,9 +192,8 @@ func (r recipe) transport(tb rapid.TB, network gopacket.NetworkLayer) []gopacket
 // spoil gives the frame's checksums the wanted form.
 func (r recipe) spoil(tb rapid.TB, b []byte) {
 	p := parse(tb, b)
-	at := p.L4 + 16
+	at := csumField(p)
 	if r.UDP {
-		at = p.L4 + 6
 		n := int(binary.BigEndian.Uint16(b[p.L4+4:])) + r.UDPLenOffset
 		binary.BigEndian.PutUint16(b[p.L4+4:], uint16(n))
 		if b[at] == 0 && b[at+1] == 0 { // gopacket does not know that 0 is sent as its other form (RFC 768)
@@ -240,20 +239,31 @@ func naivePseudo(b []byte, p *packet.Parsed) uint16 {
 	return naiveSum(int(p.Proto)+p.End-p.L4, addrs)
 }
 
+// csumField is where the L4 checksum stands.
+func csumField(p *packet.Parsed) int {
+	if p.Proto == packet.ProtoUDP {
+		return p.L4 + 6
+	}
+	return p.L4 + 16
+}
+
+// unfinished reports whether the frame's L4 checksum is the pseudo-header's sum.
+// One in 65,536 is both that and good.
+func unfinished(tb rapid.TB, b []byte) bool {
+	p := parse(tb, b)
+	return binary.BigEndian.Uint16(b[csumField(p):]) == naivePseudo(b, p)
+}
+
 // state is what the frame's L4 checksum is by plain arithmetic.
 func state(tb rapid.TB, b []byte) csum {
 	p := parse(tb, b)
-	at := p.L4 + 16
-	if p.Proto == packet.ProtoUDP {
-		at = p.L4 + 6
-	}
-	switch have := binary.BigEndian.Uint16(b[at:]); {
-	case p.Proto == packet.ProtoUDP && have == 0:
+	switch {
+	case p.Proto == packet.ProtoUDP && binary.BigEndian.Uint16(b[csumField(p):]) == 0:
 		return zero
-	case have == naivePseudo(b, p):
-		return partial
 	case naiveSum(int(naivePseudo(b, p)), b[p.L4:p.End]) == 0xffff:
 		return good
+	case unfinished(tb, b):
+		return partial
 	}
 	return bad
 }
