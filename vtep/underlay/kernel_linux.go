@@ -36,6 +36,7 @@ const (
 	ipMulticastAll      = 49
 	ipv6MulticastAll    = 29
 	ipv6DontFrag        = 62
+	ipv6AutoFlowLabel   = 70
 	udpNoCheck6Tx       = 101
 	udpNoCheck6Rx       = 102
 	udpSegment          = 103

@@ -130,6 +130,9 @@ func (pl *pool) openPort(port uint16) (int, error) {
 		o.set(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, ipPMTUDiscProbe)
 		o.set(unix.IPPROTO_IPV6, ipv6DontFrag, 1)
 		o.set(unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0)
+		// Flow label 0, as the kernel's device: the source port tells flows
+		// apart, whoever sends.
+		o.set(unix.IPPROTO_IPV6, ipv6AutoFlowLabel, 0)
 		if pl.key.noCsum {
 			o.set(unix.IPPROTO_UDP, udpNoCheck6Tx, 1)
 		}

@@ -204,6 +204,27 @@ func TestTOSAndSourcePortGoWithTheTrain(t *testing.T) {
 	}
 }
 
+// The kernel's device sends flow label 0, and so do we: what tells flows apart
+// is the source port.
+func TestNoFlowLabel(t *testing.T) {
+	r := newRig(t, loop6, false, nil)
+	const ipv6FlowInfo = 11 // include/uapi/linux/in6.h
+	must(t, unix.SetsockoptInt(r.recv.FD(), unix.IPPROTO_IPV6, ipv6FlowInfo, 1))
+	r.send.Send(r.train(1, 50, numbered(1, 50, 0)))
+	r.send.Flush()
+	must(t, unix.SetNonblock(r.recv.FD(), false))
+	buf, oob := make([]byte, 100), make([]byte, 256)
+	_, n, _, _, err := unix.Recvmsg(r.recv.FD(), buf, oob, 0)
+	must(t, err)
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	must(t, err)
+	for _, m := range msgs {
+		if m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == ipv6FlowInfo && m.Data[1]&15|m.Data[2]|m.Data[3] != 0 {
+			t.Errorf("flow label % x", m.Data[1:])
+		}
+	}
+}
+
 func TestSourcePortIsAFunctionOfTheFlow(t *testing.T) {
 	r := newRig(t, loop4, false, nil)
 	again := NewSender(SenderOptions{}) // another worker, another tier
