@@ -58,6 +58,9 @@ func (w *Worker) frameFromLocal(a *attachment, f *offload.Frame) drop.Reason {
 	if p.Tags > 0 && !opts.PassVLAN {
 		return w.dropFrames(a, f, drop.InnerVLAN)
 	}
+	if p.HeaderCut(b) {
+		return w.dropFrames(a, f, drop.Truncated)
+	}
 	e := &w.out
 	*e = encapsulation{frame: f, frames: 1, largest: f.Len}
 	if f.GSO.Type != offload.None || f.GSO.NeedsCsum {
@@ -134,6 +137,7 @@ type encapsulation struct {
 	entropy  uint16
 	tos, ttl uint8
 	df       bool
+	noTTL    bool // to be inherited, and the frame has none
 	told     bool // the sender knows that the frame was too big
 
 	header  encap.Header
@@ -159,6 +163,7 @@ func (w *Worker) prepare(e *encapsulation, opts *Options, b []byte, p *packet.Pa
 		if ip {
 			e.ttl = p.TTL
 		}
+		e.noTTL = e.ttl == 0
 	}
 	e.df = opts.DF == DFSet || opts.DF == DFInherit && (p.Kind == packet.IPv6 || p.DF)
 }
@@ -176,6 +181,9 @@ func (w *Worker) sendTo(a *attachment, r *Remote, e *encapsulation) {
 	t := &w.train
 	t.Path = *r.path.Load()
 	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
+	if e.noTTL && r.isGroup() {
+		t.TTL = defaultTTL
+	}
 	t.Account = &r.stats[w.index]
 	if w.sendWhole(a, t, e.frame) {
 		return
@@ -208,6 +216,11 @@ func (w *Worker) sendWhole(a *attachment, t *Train, f *offload.Frame) bool {
 	}
 	return false
 }
+
+// defaultTTL goes to a group where there is no TTL to inherit: the kernel's
+// device asks the route then, which says 64, and a socket's 1 would end at the
+// first router (vxlan_xmit_one, IPDEFTTL).
+const defaultTTL = 64
 
 // wrap puts header in front of every wire frame of e. A wire frame gets it in
 // place, the first time; super-frames and further VNIs are written to w.sends.

@@ -118,7 +118,9 @@ func TestFromLocal(t *testing.T) {
 		{"nobody but us", nil, func(r *rig) { r.flood(self) }, wire(plain), nil, []string{"tx no_remote 1"}},
 		{"nobody, a super-frame", nil, nil, super(recipe{size: 3000}, 1000), nil, []string{"tx no_remote 3"}},
 		{"truncated", nil, func(r *rig) { r.flood(alpha) }, wire(plain[:13]), nil, []string{"tx truncated 1"}},
-		{"an Ethernet header alone", nil, func(r *rig) { r.flood(alpha) }, wire(plain[:14]), []VTEP{alpha}, nil},
+		{"19 bytes of IPv4", nil, func(r *rig) { r.flood(alpha) }, wire(plain[:14+19]), nil, []string{"tx truncated 1"}},
+		{"20 bytes of IPv4", nil, func(r *rig) { r.flood(alpha) }, wire(plain[:14+20]), []VTEP{alpha}, nil},
+		{"an Ethernet header alone", nil, func(r *rig) { r.flood(alpha) }, wire(append(plain[:12:12], 0x88, 0xb5)), []VTEP{alpha}, nil},
 		{"VLAN", nil, func(r *rig) { r.flood(alpha) }, wire(recipe{tags: []uint16{5}}.bytes()), nil, []string{"tx inner_vlan 1"}},
 		{"VLAN, a super-frame", nil, func(r *rig) { r.flood(alpha) }, super(recipe{size: 3000, tags: []uint16{5}}, 1000), nil,
 			[]string{"tx inner_vlan 3"}},
@@ -262,6 +264,29 @@ func TestOuterFields(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where there is no TTL to inherit, one remote gets the host's default, by the
+// socket, and so does a group: its 1 is for `ttl auto`.
+func TestNothingToInheritToAGroup(t *testing.T) {
+	frame := arp(1, hostMAC, allMAC, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"))
+	for _, spec := range []struct {
+		name    string
+		to      VTEP
+		inherit bool
+		want    uint8
+	}{
+		{"a remote", alpha, true, 0},
+		{"a group", group, true, 64},
+		{"a group, ttl auto", group, false, 0},
+	} {
+		r := newRig(t, offload.Caps{})
+		r.options(func(o *Options) { o.TTLInherit = spec.inherit })
+		r.flood(spec.to)
+		if out := r.fromDevice(wire(frame)); len(out) != 1 || out[0].ttl != spec.want {
+			t.Errorf("%s: %+v, want TTL %d", spec.name, out, spec.want)
+		}
 	}
 }
 

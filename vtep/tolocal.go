@@ -144,6 +144,9 @@ func (w *Worker) frameToLocal(a *attachment, d *Datagram, frame []byte, now tick
 			return r
 		}
 	}
+	if p.HeaderCut(frame) {
+		return drop.Truncated
+	}
 	if d.TOS&3 != 0 {
 		if !p.MergeECN(frame, d.TOS) {
 			return drop.ECN

@@ -19,7 +19,8 @@ const (
 	InvalidHeader
 	// VNINotFound is a VNI that no segment on this socket has.
 	VNINotFound
-	// Truncated is an inner frame under 14 bytes.
+	// Truncated is an inner frame under 14 bytes, or one that ends within its IP
+	// header.
 	Truncated
 	// MACInvalidSource is an inner source MAC that is zero or multicast.
 	MACInvalidSource

@@ -150,6 +150,10 @@ func TestParseCutShort(t *testing.T) {
 				if p.Kind == packet.IPv4 || p.Kind == packet.IPv6 {
 					t.Fatalf("%d of %d bytes are of kind %d", n, len(whole), p.Kind)
 				}
+				header := map[uint16]int{0x0800: 20, 0x86dd: 40}[p.EtherType]
+				if cut := n < p.L3+header; p.HeaderCut(frame) != cut {
+					t.Fatalf("%d of %d bytes: header cut %t, want %t", n, len(whole), !cut, cut)
+				}
 				readAll(t, frame, &p)
 			}
 		})

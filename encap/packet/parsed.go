@@ -92,6 +92,14 @@ func (p *Parsed) Parse(frame []byte) bool {
 	return true
 }
 
+// HeaderCut reports whether frame says that it is IP and ends before the fixed
+// part of the IP header does. The kernel's device drops such frames in both
+// directions (pskb_inet_may_pull, skb_vlan_inet_prepare).
+func (p *Parsed) HeaderCut(frame []byte) bool {
+	return p.Kind == Other && (p.EtherType == etherIPv4 && len(frame) < p.L3+ipv4Len ||
+		p.EtherType == etherIPv6 && len(frame) < p.L3+ipv6Len)
+}
+
 // parseIPv4 reads an IPv4 header (RFC 791 §3.1).
 func (p *Parsed) parseIPv4(frame []byte) {
 	ip := frame[p.L3:]
