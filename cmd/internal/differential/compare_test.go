@@ -33,8 +33,11 @@ var usualHeader = fmt.Sprintf("08000000%06x00", ourVNI)
 // not usual about it.
 func (o *outcome) words(e *event, classes map[uint16]string) string {
 	w := []string{fmt.Sprintf("#%d", e.step)}
-	if e.refused {
+	switch {
+	case e.refused:
 		return "refused" + w[0]
+	case e.aged != "":
+		return e.aged + " aged" + w[0]
 	}
 	p := e.packet
 	if p == nil {
@@ -191,6 +194,8 @@ func (o *outcome) fields(e *event) []field {
 	switch {
 	case e.refused:
 		return []field{{"where", "refused"}}
+	case e.aged != "":
+		return []field{{"where", e.aged + " aged"}}
 	case p == nil:
 		return []field{{"where", "out of the device"}}
 	}

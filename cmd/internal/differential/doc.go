@@ -10,7 +10,7 @@
 //	2: b>a ttl=9 o.tos=3    VTEP 2 sends a frame of station b to station a
 //	dev: a>b size=100       station a sends a frame into the device
 //	fdb add b@2 static      `bridge fdb` and `vtepctl fdb`: b is behind VTEP 2
-//	until gone b: 2: c>a    the last step is repeated until b has aged
+//	until gone b: 2: c>a    until b has aged, the step is repeated; more are joined by +
 //	pass 3s                 nothing happens for a while
 //	forge 9                 a forged ICMP "fragmentation needed", about the last packet to VTEP 9
 //

@@ -45,7 +45,7 @@ type lane struct {
 	wire   *lab.Raw // the far end
 	device *lab.Raw
 	daemon *lab.Daemon
-	work   chan func()
+	work   chan func(broken error)
 	done   chan struct{}
 
 	barriers uint32
@@ -55,7 +55,7 @@ type lane struct {
 
 // newLane makes a lane in l. cpu is the processor that it runs on.
 func newLane(l *lab.Lab, s subject, v6 bool, name string, cpu int) (*lane, error) {
-	n := &lane{subject: s, v6: v6, work: make(chan func()), done: make(chan struct{})}
+	n := &lane{subject: s, v6: v6, work: make(chan func(error)), done: make(chan struct{})}
 	host, err := l.Host(name)
 	if err != nil {
 		return nil, err
@@ -90,20 +90,19 @@ func newLane(l *lab.Lab, s subject, v6 bool, name string, cpu int) (*lane, error
 // namespace and on one processor.
 func (n *lane) serve(cpu int) {
 	defer close(n.done)
-	if err := n.host.Do(func() error {
+	broken := n.host.Do(func() error {
 		var set unix.CPUSet
 		set.Set(cpu)
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
 			return err
 		}
 		for f := range n.work {
-			f()
+			f(nil)
 		}
 		return nil
-	}); err != nil {
-		for f := range n.work {
-			_ = f // nobody waits for a lane that could not start
-		}
+	})
+	for f := range n.work {
+		f(broken)
 	}
 }
 
@@ -127,7 +126,12 @@ func (n *lane) command(args ...string) ([]byte, error) {
 // do runs f on the lane's thread; what f starts runs on the lane's processor.
 func (n *lane) do(f func() error) error {
 	err := make(chan error, 1)
-	n.work <- func() { err <- f() }
+	n.work <- func(broken error) {
+		if broken == nil {
+			broken = f()
+		}
+		err <- broken
+	}
 	return <-err
 }
 

@@ -52,8 +52,8 @@ func ageing() (out []batch) {
 		sequence
 	}{
 		{"IPv4", five, same("silent MACs go, and are flooded to", "2: b>a; 3: c>a; until gone b:; until gone c:; dev: a>b", "dev#1, dev#2, 2#5, 3#5")},
-		{"IPv6", five, same("a MAC that is heard stays", "2: b>a; 2: c>a; until gone c: 2: b>a; dev: a>b", "dev#1, dev#2, 2#4 | b@2")},
-		{"IPv4", five, same("a broadcast refreshes as well", "2: b>a; 2: c>a; until gone c: 2: b>all arp; dev: a>b", "dev#1, dev#2, 2#4 | b@2")},
+		{"IPv6", five, same("a MAC that is heard stays", "2: b>a; 2: d>a; 2: c>a; until gone c: 2: b>a + 2: d>a; dev: a>b", "dev#1, dev#2, dev#3, 2#5 | b@2, d@2")},
+		{"IPv4", five, same("a broadcast refreshes as well", "2: b>a; 2: d>a; 2: c>a; until gone c: 2: b>all arp + 2: d>group; dev: a>b", "dev#1, dev#2, dev#3, 2#5 | b@2, d@2")},
 		{"IPv6", five, same("a MAC that is only sent to goes", "2: b>a; until gone b: dev: a>b", "dev#1")},
 		{"IPv4", five, same("a move is a refresh", "2: b>a; 2: c>a; until gone c: 3: b>a; dev: a>b", "dev#1, dev#2, 3#4 | b@3")},
 		{"IPv4", five, same("static and permanent entries stay", "fdb add b@2 static; fdb add c@3 permanent; 2: d>a; until gone d:; dev: a>b; dev: a>c",

@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An event is one frame that came out, or a step that was refused.
+// An event is one frame that came out, or something else that happened.
 type event struct {
 	step    int    // from 1
 	sent    []byte // the inner frame of the step
 	dev     []byte // out of the device
 	packet  *packet
 	refused bool
+	aged    string // a station whose entry aged when it should not
 }
 
 // An outcome is what became of a sequence.
@@ -63,17 +64,17 @@ func (n *lane) play(text string) (*outcome, error) {
 func (n *lane) step(text string, mark byte) ([]event, error) {
 	if rest, ok := strings.CutPrefix(text, "until gone "); ok {
 		name, repeat, _ := strings.Cut(rest, ":")
-		return nil, n.untilGone(name, strings.TrimSpace(repeat), mark)
+		return n.untilGone(name, repeat, mark)
 	}
 	words := strings.Fields(text)
-	switch {
-	case words[0] == "pass":
+	switch words[0] {
+	case "pass":
 		d, err := time.ParseDuration(words[1])
 		time.Sleep(d)
 		return nil, err
-	case words[0] == "forge":
+	case "forge":
 		return nil, n.forge(words[1])
-	case words[0] == "fdb":
+	case "fdb":
 		refused, err := n.change(words[1:])
 		if refused {
 			return []event{{refused: true}}, err
@@ -169,28 +170,45 @@ func (e *event) place() string {
 	return fmt.Sprintf("%s %d %s %s", e.packet.to, e.packet.port, e.packet.header, e.packet.fragment)
 }
 
-// untilGone plays a step again and again until a station's entry is gone.
-func (n *lane) untilGone(name, repeat string, mark byte) error {
+// untilGone waits until a station's entry has aged, and plays steps in turn
+// meanwhile, one a look. While steps are played nothing else may age: what did
+// is an event. It looks before each step, so that an entry that aged and was
+// made anew by the step is seen to have been gone; two steps that refresh two
+// stations leave no moment that nobody looks at.
+func (n *lane) untilGone(name, text string, mark byte) (out []event, err error) {
 	mac, err := station(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var steps []string
+	if text = strings.TrimSpace(text); text != "" {
+		steps = strings.Split(text, "+")
+	}
+	seen := map[string]bool{}
 	// The kernel looks for aged entries every ten seconds.
-	for end := time.Now().Add(45 * time.Second); ; time.Sleep(time.Second) {
-		if repeat != "" {
-			if _, err := n.step(repeat, mark); err != nil {
-				return err
-			}
-		}
+	for i, end := 0, time.Now().Add(45*time.Second); time.Now().Before(end); i++ {
 		all, err := n.entries()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !slices.ContainsFunc(all, func(e entry) bool { return e.MAC == mac.String() }) {
-			return nil
+		there := map[string]bool{}
+		for _, e := range all {
+			there[e.MAC], seen[e.MAC] = true, true
 		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%s does not age", name)
+		for m := range seen {
+			if len(steps) > 0 && m != mac.String() && !there[m] {
+				return append(out, event{aged: stationName(m)}), nil
+			}
 		}
+		if !there[mac.String()] {
+			return out, nil
+		}
+		if len(steps) > 0 {
+			if _, err := n.step(strings.TrimSpace(steps[i%len(steps)]), mark); err != nil {
+				return nil, err
+			}
+		}
+		time.Sleep(time.Second / time.Duration(max(1, len(steps))))
 	}
+	return nil, fmt.Errorf("%s does not age", name)
 }
