@@ -33,7 +33,7 @@ func (w *Worker) wake() {
 }
 
 // bulkPause is how long after bulk a worker does not spin.
-const bulkPause = time.Millisecond
+const bulkPause = 20 * time.Millisecond
 
 // run is the worker's thread: wait, serve what is ready, and poll on for a
 // moment after small bursts, since a wake-up costs more than most frames
@@ -42,7 +42,7 @@ func (w *Worker) run() {
 	runtime.LockOSThread()
 	var spinUntil, lastBulk time.Time
 	for !w.stop.Load() {
-		n := w.poll(spinUntil)
+		n := w.poll(spinUntil, !lastBulk.IsZero())
 		if n == 0 {
 			continue
 		}
@@ -66,15 +66,16 @@ func (w *Worker) run() {
 			// The small frames between bulk are its acknowledgements: the
 			// processor is needed elsewhere.
 			if now := time.Now(); now.Sub(lastBulk) > bulkPause {
-				spinUntil = now.Add(w.engine.cfg.Spin)
+				spinUntil, lastBulk = now.Add(w.engine.cfg.Spin), time.Time{}
 			}
 		}
 	}
 }
 
 // poll returns the number of sources that are ready. Until the given time it
-// only looks and yields the processor; after it, it sleeps.
-func (w *Worker) poll(spinUntil time.Time) int {
+// only looks and yields the processor; after it, it sleeps. In bulk it yields
+// once before that: whoever fills the queues runs on, and a wake-up is saved.
+func (w *Worker) poll(spinUntil time.Time, bulk bool) int {
 	if !spinUntil.IsZero() && time.Now().Before(spinUntil) {
 		n := epollPoll(w.epoll, w.events[:])
 		if n == 0 {
@@ -85,6 +86,12 @@ func (w *Worker) poll(spinUntil time.Time) int {
 	// A look first: under load it saves telling Go's scheduler of the wait.
 	if n := epollPoll(w.epoll, w.events[:]); n > 0 {
 		return n
+	}
+	if bulk {
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		if n := epollPoll(w.epoll, w.events[:]); n > 0 {
+			return n
+		}
 	}
 	n, err := unix.EpollWait(w.epoll, w.events[:], -1)
 	if err != nil { // EINTR
