@@ -26,10 +26,11 @@ fuzz-short: ## ten seconds of each fuzz target
 lint: ## gofmt, vet, golangci-lint
 	.ci/lint
 
-bench: deps build ## against the kernel's vxlan device and other overlays, interleaved
+bench: build ## against the kernel's vxlan device and other overlays, interleaved
+	.ci/deps bench
 	$(GO) run ./cmd/internal/bench -bin bin -out out/bench
 
-bench-quick: deps build ## the same in under three minutes
+bench-quick: deps build ## the kernel's vxlan device and vtepd only, in under three minutes
 	$(GO) run ./cmd/internal/bench -bin bin -out out/bench -quick
 
 vm-test: build ## two real VMs under qemu

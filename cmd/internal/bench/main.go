@@ -75,7 +75,7 @@ func run(o *options) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	r := &runner{plan: p, bin: bin, tools: filepath.Join(o.out, "tools"),
+	r := &runner{plan: p, bin: bin, tools: filepath.Join(o.out, "tools"), idleTime: idleTime,
 		res: &report.Results{Started: time.Now(), Rounds: p.rounds, Seconds: p.seconds, Quick: p.quick, Machine: machine()}}
 	err = r.all(ctx)
 	r.res.Took = time.Since(r.res.Started)

@@ -17,7 +17,7 @@ const (
 	// settle is the pause between two measurements, for queues to run empty.
 	settle = 50 * time.Millisecond
 	// idleRounds and idleTime are how often and how long idle programs are
-	// watched, and idleSettle the pause after their start.
+	// watched, and idleSettle the pause after their start; tests are faster.
 	idleRounds = 3
 	idleTime   = 3 * time.Second
 	idleSettle = 2 * time.Second
@@ -168,7 +168,7 @@ func (r *runner) idle(ctx context.Context, w wire, stations []*station) error {
 	if !some {
 		return nil
 	}
-	pause(ctx, idleSettle)
+	pause(ctx, min(idleSettle, r.idleTime))
 	for round := 1; round <= idleRounds; round++ {
 		before := make(map[*station][2]time.Duration)
 		for _, st := range stations {
@@ -177,7 +177,7 @@ func (r *runner) idle(ctx context.Context, w wire, stations []*station) error {
 			}
 		}
 		begin := time.Now()
-		pause(ctx, idleTime)
+		pause(ctx, r.idleTime)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -17,6 +17,7 @@ import (
 type runner struct {
 	plan       *plan
 	bin, tools string
+	idleTime   time.Duration // that idle programs are watched for, a round
 	res        *report.Results
 }
 

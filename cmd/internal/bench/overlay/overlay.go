@@ -176,7 +176,7 @@ func (s side) run(name string, args ...string) (*lab.Proc, error) {
 // commands runs programs of the host to their end, one after the other.
 func (s side) commands(lines ...[]string) error {
 	for _, l := range lines {
-		if _, err := s.Host.Run(l[0], l[1:]...); err != nil {
+		if _, err := s.Run(l[0], l[1:]...); err != nil {
 			return err
 		}
 	}
@@ -186,7 +186,7 @@ func (s side) commands(lines ...[]string) error {
 // device waits for a device of the host and gives it an address and an MTU.
 func (s side) device(dev string, mtu int) error {
 	err := lab.Until(patience, func() error {
-		_, err := s.Host.Run("ip", "link", "show", dev)
+		_, err := s.Run("ip", "link", "show", dev)
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -114,7 +115,7 @@ func (p *Pair) inTier(wanted string, status *api.Status) error {
 		return nil
 	}
 	if got != wanted {
-		return unavailable("vtepd runs in the %s tier: %s", got, why)
+		return unavailable("vtepd runs in the %s tier: %s", got, cmp.Or(why, "it does not say why"))
 	}
 	return nil
 }
