@@ -2,6 +2,7 @@ package load
 
 import (
 	"errors"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -37,9 +38,28 @@ func newMessages(size int) *messages {
 	return m
 }
 
+// spareThreads is how many of our threads are inside raw system calls at most,
+// with room for the rest of the program.
+const spareThreads = 4
+
+// enoughThreads lets Go run that many threads beside its own. The calls of this
+// package that decide a figure are raw: around others Go's monitor wakes every
+// 20 µs to see whether a thread is stuck, on the processors that are measured.
+func enoughThreads() { runtime.GOMAXPROCS(runtime.NumCPU() + spareThreads) }
+
+// transfer reads or writes one datagram on a blocking socket, by a raw system
+// call.
+func transfer(trap uintptr, fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 // call makes the system call once and returns how many datagrams it moved.
 func (m *messages) call(trap uintptr, fd int, flags uintptr) (int, error) {
-	n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.hdrs[0])), uintptr(len(m.hdrs)), flags, 0, 0)
+	n, _, errno := unix.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.hdrs[0])), uintptr(len(m.hdrs)), flags, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

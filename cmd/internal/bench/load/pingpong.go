@@ -24,6 +24,7 @@ type PingPongResult struct {
 // back, and the next one when it is there, for the time after the warm-up. The
 // scheduler puts both ends where it likes, as it does with any program.
 func PingPong(a, b *lab.Host, addr string, warm, d time.Duration) (PingPongResult, error) {
+	enoughThreads()
 	client, server, err := socketPair(a, b, addr)
 	if err != nil {
 		return PingPongResult{}, err
@@ -42,12 +43,12 @@ func echo(fd int, stop *atomic.Bool) error {
 	defer runtime.UnlockOSThread()
 	buf := make([]byte, 2*DatagramSize)
 	for !stop.Load() {
-		n, err := unix.Read(fd, buf)
+		n, err := transfer(unix.SYS_READ, fd, buf)
 		if fleeting(err) {
 			continue
 		}
 		if err == nil {
-			_, err = unix.Write(fd, buf[:n])
+			_, err = transfer(unix.SYS_WRITE, fd, buf[:n])
 		}
 		if err != nil && !fleeting(err) {
 			return err
@@ -67,7 +68,7 @@ func ask(fd int, warm, d time.Duration) (PingPongResult, error) {
 	for serial := uint64(0); time.Since(begin) < warm+d; serial++ {
 		binary.BigEndian.PutUint64(request, serial)
 		sent := time.Now()
-		if _, err := unix.Write(fd, request); err != nil && !fleeting(err) {
+		if _, err := transfer(unix.SYS_WRITE, fd, request); err != nil && !fleeting(err) {
 			return r, err
 		}
 		ok, err := await(fd, response, serial)
@@ -94,7 +95,7 @@ func ask(fd int, warm, d time.Duration) (PingPongResult, error) {
 // the time of a receive is up without it.
 func await(fd int, buf []byte, serial uint64) (bool, error) {
 	for {
-		n, err := unix.Read(fd, buf)
+		n, err := transfer(unix.SYS_READ, fd, buf)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNREFUSED) {
 			continue
 		}

@@ -82,6 +82,7 @@ type FloodResult struct {
 // one thread can with plain sendmmsg, and counts what b's application receives
 // in the time after the warm-up.
 func Flood(a, b *lab.Host, addr string, warm, d time.Duration) (FloodResult, error) {
+	enoughThreads()
 	from, to, err := socketPair(a, b, addr)
 	if err != nil {
 		return FloodResult{}, err
