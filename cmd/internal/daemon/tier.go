@@ -14,6 +14,7 @@ type tier struct {
 	segment bool   // sends use UDP_SEGMENT
 	gro     bool   // receives use UDP_GRO
 	whole   bool   // super-frames may leave whole
+	forced  bool   // also by interfaces that do not cut them themselves
 }
 
 // chooseTier probes what the kernel offers and picks the fastest tier that was
@@ -34,7 +35,7 @@ func chooseTier(wanted string) tier {
 	} else if err := tunnelgso.Probe(); err != nil {
 		t.why = err.Error()
 	} else {
-		t.name, t.whole = "tunnel-gso", true
+		t.name, t.whole, t.forced = "tunnel-gso", true, wanted == "tunnel-gso"
 	}
 	switch {
 	case gso != nil:

@@ -74,6 +74,11 @@ func (d *Daemon) whole(s *segment, to netip.AddrPort, l path.Lookup, k *look) (*
 	if why := k.reason(bypass.Flow{Src: src, Dst: a, Port: to.Port(), Device: l.Device}); why != "" {
 		return nil, why
 	}
+	// Measured on a veth: what the kernel cuts for an interface, with inner
+	// checksums left unfinished, is not joined again at the other end.
+	if !d.tier.forced && !k.cuts(l.Device) {
+		return nil, "interface " + l.Device + " does not cut tunnel super-frames itself (ethtool: tx-udp_tnl-csum-segmentation)"
+	}
 	e := d.egresses[l.IfIndex]
 	if e == nil {
 		e = d.openEgress(l)
@@ -128,11 +133,11 @@ func (d *Daemon) closeIdle() {
 	}
 	var idle []*tunnelgso.Device
 	for i, e := range d.egresses {
-		if !used[e.dev] {
-			delete(d.egresses, i) // one that could not be opened is tried again, too
-			if e.dev != nil {
-				idle = append(idle, e.dev)
-			}
+		// One that could not be opened is not tried again: each try is an
+		// event of the host, and so would call for the next.
+		if e.dev != nil && !used[e.dev] {
+			delete(d.egresses, i)
+			idle = append(idle, e.dev)
 		}
 	}
 	if len(idle) == 0 {

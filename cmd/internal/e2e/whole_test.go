@@ -97,6 +97,13 @@ func TestNothingIsBypassed(t *testing.T) {
 		tierIs(t, p.daemon, "tunnel-gso", "")
 		ping(t, p.a, "10.99.0.2")
 	})
+	t.Run("an interface that does not cut super-frames itself", func(t *testing.T) {
+		run(t, p.a, "ethtool", "-K", "u0", "tx-udp_tnl-csum-segmentation", "off")
+		tierIs(t, p.daemon, "offload", "u0 does not cut tunnel super-frames")
+		must(t, p.a.TCP(p.b, "10.99.0.2", 1<<20))
+		run(t, p.a, "ethtool", "-K", "u0", "tx-udp_tnl-csum-segmentation", "on")
+		tierIs(t, p.daemon, "tunnel-gso", "")
+	})
 	t.Run("a route through an interface without Ethernet", func(t *testing.T) {
 		run(t, p.a, "ip", "tuntap", "add", "dev", "tun9", "mode", "tun")
 		run(t, p.a, "ip", "link", "set", "tun9", "up")

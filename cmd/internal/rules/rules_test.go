@@ -98,6 +98,7 @@ var forbidden = []struct {
 	{"github.com/google/gopacket", []string{"vtepd/encap"}, "its decoders are unsafe on hostile bytes; encap uses it for outer headers only"},
 	{"github.com/songgao/water", []string{"vtepd/vtep/tap"}, "vtep/tap contains its defects"},
 	{"github.com/cilium/ebpf", []string{"vtepd/vtep/underlay/tunnelgso"}, "a heavy dependency lives in one package"},
+	{"github.com/safchain/ethtool", []string{"vtepd/vtep/underlay/tunnelgso"}, "features matter to what is written into an interface"},
 	{"github.com/google/nftables", []string{"vtepd/route/bypass"}, "it only looks at rules; those we write are route/nft's"},
 	{"github.com/spf13/cobra", []string{"vtepd/cmd/internal/ctl", "vtepd/cmd/vtepctl"}, "the daemon's flags are the file's keys; only vtepctl has a grammar"},
 	{"go.uber.org/zap", []string{"vtepd/cmd"}, "the data path logs nothing; errors go up to who can say what they mean"},
