@@ -2,6 +2,7 @@ package vtep
 
 import (
 	"errors"
+	"syscall"
 
 	"vtepd/encap"
 	"vtepd/encap/drop"
@@ -178,8 +179,12 @@ func (w *Worker) sendTo(a *attachment, r *Remote, e *encapsulation) {
 		}
 		return
 	}
-	t := &w.train
-	t.Path = *r.path.Load()
+	t, path := &w.train, r.path.Load()
+	if path == nil { // we lost our address of its family
+		r.stats[w.index].Sent(e.frames, 0, syscall.EADDRNOTAVAIL)
+		return
+	}
+	t.Path = *path
 	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
 	if e.noTTL && r.isGroup() {
 		t.TTL = defaultTTL

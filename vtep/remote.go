@@ -22,9 +22,9 @@ type Remote struct {
 	vtep   VTEP
 	header encap.Header
 	dest   fdb.Dest
-	path   atomic.Pointer[Path]
-	limit  atomic.Int32 // bytes of the largest inner frame that fits the path
-	known  atomic.Bool  // named by configuration or a control plane
+	path   atomic.Pointer[Path] // nil while the dialer has none
+	limit  atomic.Int32         // bytes of the largest inner frame that fits the path
+	known  atomic.Bool          // named by configuration or a control plane
 	stats  []remoteStats
 
 	flood   bool // member of the flood list; guarded by Segment.mu

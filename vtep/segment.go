@@ -89,7 +89,8 @@ func (s *Segment) SetOptions(o Options) {
 
 // SetDialer replaces what compiles paths, and every path with it: used when
 // the segment moves to other sockets, or the dialer has other paths now. A path
-// that cannot be replaced stays.
+// that cannot be replaced goes: its sockets may be about to close. What is for
+// it counts as not sent until another dialer has a path.
 func (s *Segment) SetDialer(d Dialer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,6 +100,7 @@ func (s *Segment) SetDialer(d Dialer) error {
 		p, err := d.Path(netip.AddrPortFrom(r.vtep.Addr, r.vtep.Port), r.vtep.VNI)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("path to %v: %w", r.vtep.Addr, err))
+			r.path.Store(nil)
 			continue
 		}
 		r.path.Store(&p)

@@ -734,6 +734,10 @@ func TestSetDialer(t *testing.T) {
 	if err := r.seg.SetDialer(memDialer{bad: alpha.Addr}); err == nil {
 		t.Error("a dialer without a path to a remote was taken")
 	}
+	// The sockets of the old path may be closed from here on.
+	if got := r.fromDevice(wire(recipe{}.bytes())); len(got) != 0 || r.seg.Remotes()[0].Counters().Errors["eaddrnotavail"] != 1 {
+		t.Errorf("sent to %v by a path that is gone", to(got))
+	}
 	if err := r.seg.SetDialer(portDialer{}); err != nil {
 		t.Fatal(err)
 	}
