@@ -59,6 +59,17 @@ var rulesets = []struct {
 		chain p { type nat hook postrouting priority 100; ip saddr 172.17.0.0/16 oifname != "docker0" masquerade; }
 		chain o { type nat hook output priority -100; ip daddr != 127.0.0.0/8 fib daddr type local jump d; } }`, false, false},
 	{"masquerading of everything", `table ip nat { chain p { type nat hook postrouting priority 100; oifname "u0" masquerade; } }`, true, false},
+	{"a verdict map that drops us", `table inet f { chain o { type filter hook output priority 0; udp dport vmap { 4789 : drop, 53 : accept }; } }`, true, true},
+	{"a verdict map that only others reach", `table inet f { chain o { type filter hook output priority 0; meta l4proto tcp tcp dport vmap { 22 : drop }; } }`, false, false},
+	{"a verdict map of addresses, named", `table ip f { map m { type ipv4_addr : verdict; elements = { 192.0.2.2 : drop }; }; chain o { type filter hook output priority 0; ip daddr vmap @m; } }`, true, false},
+	{"a copy to another host", `table ip f { chain o { type filter hook output priority 0; dup to 203.0.113.1; } }`, true, false},
+	{"what is not read writes the register that is compared", `table inet f { chain o { type filter hook output priority 0; meta l4proto udp socket wildcard 0 drop; } }`, true, true},
+	{"IPsec of a packet", `table ip f { chain o { type filter hook postrouting priority 0; ip daddr 192.0.2.2 ipsec out ip daddr 203.0.113.1 drop; } }`, true, false},
+	{"a goto to a chain that drops us", `table ip f { chain x { udp dport 4789 drop; } chain o { type filter hook output priority 0; goto x; } }`, true, false},
+	{"a late chain behind an early accept", `table inet a { chain o { type filter hook output priority -300; accept; } }
+		table inet b { chain o { type filter hook postrouting priority 300; udp dport 4789 drop; } }`, true, true},
+	{"the neighbour's table of the same chain name", `table ip a { chain x { drop; } chain o { type filter hook output priority 0; accept; } }
+		table ip b { chain x { accept; } chain o { type filter hook output priority 0; jump x; } }`, false, false},
 	{"no tracking", `table ip raw { chain o { type filter hook output priority -300; udp dport 4789 notrack; } }`, true, false},
 }
 

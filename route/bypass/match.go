@@ -17,7 +17,7 @@ type matcher struct {
 
 // misses takes the next expression of the rule. It reports true when the flow
 // cannot match it.
-func (m *matcher) misses(e expr.Any) bool {
+func (m *matcher) misses(e any) bool {
 	switch e := e.(type) {
 	case *expr.Meta:
 		if !e.SourceRegister {
@@ -33,13 +33,11 @@ func (m *matcher) misses(e expr.Any) bool {
 		m.set(e.DestRegister, bitwise(m.regs[e.SourceRegister], e))
 	case *expr.Cmp:
 		return m.differs(e)
-	case *expr.Byteorder:
-		m.set(e.DestRegister, nil)
 	case *expr.Ct:
 		if !e.SourceRegister {
 			m.set(e.Register, nil)
 		}
-	case *expr.Lookup, *expr.Range, *expr.Immediate, *expr.Rt, *expr.Socket, *expr.Hash, *expr.Numgen, *expr.Exthdr, *expr.Dynset:
+	case *expr.Lookup, *expr.Range, *expr.Immediate, *expr.Hash, *expr.Numgen, *expr.Exthdr, *expr.Dynset, unread:
 		m.regs = nil // some of them write to registers: nothing is known any more
 	}
 	return false

@@ -18,7 +18,7 @@ type ruleset struct {
 
 type chain struct {
 	base  *nftables.Chain
-	rules []*nftables.Rule
+	rules [][]any // expressions, what is not decoded included
 }
 
 func chainKey(t *nftables.Table, name string) string {
@@ -38,6 +38,10 @@ func (r *ruleset) read() error {
 	if err != nil {
 		return err
 	}
+	names, err := expressionNames()
+	if err != nil {
+		return err
+	}
 	r.chains = make(map[string]*chain)
 	for _, base := range chains {
 		switch base.Table.Family {
@@ -49,7 +53,11 @@ func (r *ruleset) read() error {
 		if err != nil && !errors.Is(err, unix.ENOENT) { // it may have gone meanwhile
 			return err
 		}
-		ch := &chain{base: base, rules: rules}
+		ch := &chain{base: base}
+		for _, rule := range rules {
+			id := ruleID{byte(base.Table.Family), base.Table.Name, rule.Handle}
+			ch.rules = append(ch.rules, complete(rule.Exprs, names[id]))
+		}
 		r.chains[chainKey(base.Table, base.Name)] = ch
 		if h := base.Hooknum; h != nil && (*h == *nftables.ChainHookOutput || *h == *nftables.ChainHookPostrouting) {
 			r.bases = append(r.bases, ch)
@@ -84,7 +92,7 @@ func (r *ruleset) treats(c *chain, f Flow, depth int) bool {
 		return true
 	}
 	for _, rule := range c.rules {
-		if r.ruleTreats(rule, f, depth) {
+		if r.ruleTreats(c.base.Table, rule, f, depth) {
 			return true
 		}
 	}
@@ -93,10 +101,10 @@ func (r *ruleset) treats(c *chain, f Flow, depth int) bool {
 
 // ruleTreats reports whether a rule may match the flow and would then do more
 // than count or log it.
-func (r *ruleset) ruleTreats(rule *nftables.Rule, f Flow, depth int) bool {
+func (r *ruleset) ruleTreats(table *nftables.Table, rule []any, f Flow, depth int) bool {
 	m := matcher{flow: f}
 	acts := false
-	for _, e := range rule.Exprs {
+	for _, e := range rule {
 		if m.misses(e) {
 			return false
 		}
@@ -105,7 +113,7 @@ func (r *ruleset) ruleTreats(rule *nftables.Rule, f Flow, depth int) bool {
 			switch e.Kind {
 			case expr.VerdictAccept, expr.VerdictContinue, expr.VerdictReturn:
 			case expr.VerdictJump, expr.VerdictGoto:
-				acts = acts || r.treats(r.chains[chainKey(rule.Table, e.Chain)], f, depth-1)
+				acts = acts || r.treats(r.chains[chainKey(table, e.Chain)], f, depth-1)
 			default:
 				acts = true
 			}
@@ -115,8 +123,14 @@ func (r *ruleset) ruleTreats(rule *nftables.Rule, f Flow, depth int) bool {
 			acts = acts || e.OperationType == expr.PayloadWrite
 		case *expr.Ct:
 			acts = acts || e.SourceRegister
-		case *expr.Counter, *expr.Log, *expr.Cmp, *expr.Bitwise, *expr.Byteorder, *expr.Range, *expr.Lookup, *expr.Limit,
-			*expr.Fib, *expr.Rt, *expr.Match, *expr.Immediate, *expr.Socket, *expr.Connlimit, *expr.Quota, *expr.Exthdr:
+		case *expr.Lookup:
+			acts = acts || e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT // a verdict map
+		case *expr.Exthdr:
+			acts = acts || e.SourceRegister != 0 // writes an option
+		case unread:
+			acts = acts || !harmless[e]
+		case *expr.Counter, *expr.Log, *expr.Cmp, *expr.Bitwise, *expr.Range, *expr.Limit, *expr.Fib, *expr.Match,
+			*expr.Immediate, *expr.Connlimit, *expr.Quota:
 			// It only looks.
 		default:
 			acts = true
