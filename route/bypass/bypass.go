@@ -1,5 +1,5 @@
 // Package bypass tells what in the kernel's output path would treat the
-// datagrams of a flow: IPsec policies and netfilter rules. Datagrams that are
+// datagrams of a flow: IPsec policies, netfilter rules and policy routing. Datagrams that are
 // redirected to an interface past that path would escape it, so they must not
 // be.
 //
@@ -29,6 +29,7 @@ type Flow struct {
 // A Look is one look at the host's rules. One goroutine uses it.
 type Look struct {
 	policies []netlink.XfrmPolicy
+	routing  []netlink.Rule // that choose by more than addresses
 	filter   ruleset
 	legacy   [2]string // tables of iptables-legacy, IPv4 and IPv6
 	err      error
@@ -50,6 +51,9 @@ func NewLook() *Look {
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			l.err = fmt.Errorf("IPsec policies: %w", err)
 		}
+	}
+	if err := l.readRouting(); err != nil && l.err == nil {
+		l.err = fmt.Errorf("routing rules: %w", err)
 	}
 	l.legacy = LegacyTables()
 	if err := l.filter.read(); err != nil && l.err == nil {
@@ -79,6 +83,9 @@ func (l *Look) Reason(f Flow) string {
 		if covers(&l.policies[i], f) {
 			return fmt.Sprintf("an IPsec policy covers datagrams to %v", f.Dst)
 		}
+	}
+	if why := l.routed(f); why != "" {
+		return why
 	}
 	i := 0
 	if f.Dst.Is6() {

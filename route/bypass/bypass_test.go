@@ -148,3 +148,44 @@ func TestPolicies(t *testing.T) {
 		})
 	}
 }
+
+func TestRoutingRules(t *testing.T) {
+	for _, c := range []struct {
+		rule   string
+		v4, v6 bool
+	}{
+		{"from 192.0.2.1 table 100", false, false}, // sockets and redirects both look at it
+		{"fwmark 7 table 100", false, false},       // neither has a mark
+		{"ipproto udp dport 4789 table 100", true, false},
+		{"ipproto udp dport 4000-5000 table 100", true, false},
+		{"ipproto udp dport 53 table 100", false, false},
+		{"ipproto tcp table 100", false, false},
+		{"to 192.0.2.0/24 ipproto udp table 100", true, false},
+		{"to 203.0.113.0/24 ipproto udp table 100", false, false},
+		{"sport 49152-60999 table 100", true, false},
+		{"tos 0x10 table 100", true, false},
+		{"oif u0 table 100", true, false},
+		{"oif u1 table 100", false, false},
+		{"not dport 53 table 100", true, false},
+		{"-6 ipproto udp dport 4789 table 100", false, true},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			namespace(t)
+			args := []string{"rule", "add"}
+			rule, v6 := strings.CutPrefix(c.rule, "-6 ")
+			if v6 {
+				args = append([]string{"-6"}, args...)
+			}
+			run(t, "", "ip", append(args, strings.Fields(rule)...)...)
+			look := bypass.NewLook()
+			for _, f := range []struct {
+				flow bypass.Flow
+				want bool
+			}{{vxlan4, c.v4}, {vxlan6, c.v6}} {
+				if why := look.Reason(f.flow); strings.Contains(why, "routing rule") != f.want {
+					t.Errorf("to %v: reason %q, want one: %v", f.flow.Dst, why, f.want)
+				}
+			}
+		})
+	}
+}

@@ -24,6 +24,8 @@ type Lookup struct {
 	Hops    uint8      // TTL or hop limit that the kernel would give packets to it
 	// Ethernet says that the interface has Ethernet headers.
 	Ethernet bool
+	// Encap says that the route puts headers of its own around packets.
+	Encap bool
 }
 
 // A Resolver asks the kernel, and remembers the answers: make one for each look
@@ -98,6 +100,7 @@ func query(h *netlink.Handle, q question) (Lookup, error) {
 	}
 	l.Device, l.MTU = link.Attrs().Name, link.Attrs().MTU
 	l.Ethernet = link.Attrs().EncapType == "ether"
+	l.Encap = encapsulates(to, o)
 	l.Hops = hops(r, to.Is6(), l.Device)
 	if to.Is6() {
 		l.MTU = min(l.MTU, setting("/proc/sys/net/ipv6/conf/", l.Device, "/mtu", l.MTU))

@@ -93,6 +93,7 @@ func TestQuery(t *testing.T) {
 		ip(t, "route", "add", "203.0.113.8", "via", "192.0.2.254", "mtu", "lock", "1380")
 		ip(t, "route", "add", "203.0.113.9", "via", "192.0.2.254", "mtu", "9000")
 		ip(t, "route", "add", "203.0.113.10", "via", "192.0.2.254", "hoplimit", "9")
+		ip(t, "route", "add", "198.18.0.0/24", "encap", "ip", "id", "1", "dst", "192.0.2.254", "dev", "u0")
 		ip(t, "route", "add", "blackhole", "203.0.113.66")
 		ip(t, "route", "add", "unreachable", "203.0.113.67")
 		ip(t, "-6", "route", "add", "2001:db8:1::/64", "via", "2001:db8::fe", "mtu", "1400")
@@ -108,6 +109,7 @@ func TestQuery(t *testing.T) {
 			{"a locked MTU", "203.0.113.8", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1380}},
 			{"an MTU larger than the interface's", "203.0.113.9", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1500}},
 			{"the route's TTL", "203.0.113.10", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1500, Hops: 9}},
+			{"headers of the route's own", "198.18.0.1", "", Lookup{Source: addr("192.0.2.1"), Device: "u0", MTU: 1500, Encap: true}},
 			{"ourselves", "192.0.2.1", "", Lookup{Source: addr("192.0.2.1"), Device: "lo", MTU: 65536}},
 			{"IPv6", "2001:db8::2", "", Lookup{Source: addr("2001:db8::1"), Device: "u0", MTU: 1500}},
 			{"IPv6, the route's MTU", "2001:db8:1::2", "", Lookup{Source: addr("2001:db8::1"), Device: "u0", MTU: 1400}},
@@ -278,6 +280,8 @@ func TestWatch(t *testing.T) {
 			"addr add 192.0.2.7/24 dev u0",
 			"addr del 192.0.2.7/24 dev u0",
 			"-6 addr add 2001:db8::7/64 dev u0 nodad",
+			"rule add ipproto udp dport 4789 table 100",
+			"-6 rule add to 2001:db8:1::/64 table 100",
 			"link set u0 mtu 1400",
 			"link add name br0 type bridge",
 			"link del br0",

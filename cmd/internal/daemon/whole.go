@@ -68,6 +68,8 @@ func (d *Daemon) whole(s *segment, to netip.AddrPort, l path.Lookup, k *look) (*
 		return nil, "its datagrams have no outer checksum"
 	case !l.Ethernet:
 		return nil, fmt.Sprintf("interface %s has no Ethernet headers", l.Device)
+	case l.Encap:
+		return nil, "the route to it adds headers of its own"
 	case !src.IsValid():
 		return nil, "there is no local address of its family"
 	}
