@@ -1,6 +1,9 @@
 package vtep
 
 import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
 
@@ -56,6 +59,7 @@ func (r *Remote) isGroup() bool { return r.vtep.Addr.IsMulticast() }
 // each VTEP that is learned.
 type remoteIndex struct {
 	slots []atomic.Pointer[Remote]
+	key   [2]uint64 // of the hash
 	used  int
 }
 
@@ -64,25 +68,23 @@ func newRemoteIndex(n int) *remoteIndex {
 	for size < n*2 {
 		size *= 2
 	}
-	return &remoteIndex{slots: make([]atomic.Pointer[Remote], size)}
+	return &remoteIndex{slots: make([]atomic.Pointer[Remote], size), key: [2]uint64{rand.Uint64(), rand.Uint64()}}
 }
 
-func hashAddr(a netip.Addr) uint64 {
+// home returns the slot that the search for a starts at. The hash is keyed, as
+// a stranger chooses the addresses, and mixes all bits down: those of one
+// network differ in few.
+func (x *remoteIndex) home(a netip.Addr) uint64 {
 	b := a.As16()
-	h := uint64(0x9e3779b97f4a7c15)
-	for i := 0; i < 16; i += 8 {
-		v := uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
-			uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
-		h = (h ^ v) * 0xff51afd7ed558ccd
-		h ^= h >> 32
-	}
-	return h
+	h1, l1 := bits.Mul64(binary.LittleEndian.Uint64(b[:])^x.key[0], binary.LittleEndian.Uint64(b[8:])^x.key[1])
+	h2, l2 := bits.Mul64(h1^l1^x.key[1], x.key[0]|1)
+	return (h2 ^ l2) & uint64(len(x.slots)-1)
 }
 
 // lookup returns the remote at a, or nil.
 func (x *remoteIndex) lookup(a netip.Addr) *Remote {
 	mask := uint64(len(x.slots) - 1)
-	for i := hashAddr(a) & mask; ; i = (i + 1) & mask {
+	for i := x.home(a); ; i = (i + 1) & mask {
 		r := x.slots[i].Load()
 		if r == nil || r.vtep.Addr == a {
 			return r
@@ -94,7 +96,7 @@ func (x *remoteIndex) lookup(a netip.Addr) *Remote {
 // whether there was room; if not, the caller builds a larger index.
 func (x *remoteIndex) add(r *Remote) bool {
 	mask := uint64(len(x.slots) - 1)
-	for i := hashAddr(r.vtep.Addr) & mask; ; i = (i + 1) & mask {
+	for i := x.home(r.vtep.Addr); ; i = (i + 1) & mask {
 		have := x.slots[i].Load()
 		if have != nil && have.vtep.Addr != r.vtep.Addr {
 			continue
