@@ -208,21 +208,19 @@ func (s *Segment) forget(gone func(*Remote) bool) {
 		return true
 	})
 	dead := make(map[fdb.Dest]bool)
-	all := append([]*Remote(nil), *s.remotes.Load()...)
-	for i, r := range all {
-		if r == nil || r.known.Load() || held[r.dest] || !gone(r) {
+	for _, r := range s.remotes.all() {
+		if r.known.Load() || held[r.dest] || !gone(r) {
 			continue
 		}
 		dead[r.dest] = true
 		delete(s.byVTEP, r.vtep)
-		all[i] = nil
+		s.remotes.put(r.dest, nil)
 		s.learned--
 		s.quarantine = append(s.quarantine, r.dest)
 	}
 	if len(dead) == 0 {
 		return
 	}
-	s.remotes.Store(&all)
 	s.publishSources()
 	s.table.DeleteIf(func(e fdb.Entry) bool { return dead[e.Dest] })
 	s.publishLimits()

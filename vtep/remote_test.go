@@ -3,7 +3,10 @@ package vtep
 import (
 	"encoding/binary"
 	"net/netip"
+	"runtime"
 	"testing"
+
+	"vtepd/encap/offload"
 )
 
 // Remotes of one network are found as fast as others: no long search, whatever
@@ -45,5 +48,35 @@ func TestRemoteIndexSpreads(t *testing.T) {
 				t.Errorf("searches for %d remotes pass %d others", n, total)
 			}
 		})
+	}
+}
+
+// A stranger who uses up all places over and over costs no more for it.
+func TestLearningCopiesNoRemotes(t *testing.T) {
+	r := newRig(t, offload.Caps{}, func(o *Options) { o.AcceptAny = true })
+	next := uint32(10 << 24)
+	learn := func() (n uint64) {
+		for ; ; n++ {
+			next++
+			if r.seg.learnRemote(netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, next)))) == nil {
+				return n
+			}
+		}
+	}
+	learn()
+	r.seg.Sweep(1) // forgets them: they have no FDB entry
+	r.seg.Sweep(2) // and frees their places
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	n := learn()
+	runtime.ReadMemStats(&after)
+	if n != maxLearnedRemotes {
+		t.Errorf("%d learned in freed places, want %d", n, maxLearnedRemotes)
+	}
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 2048 {
+		t.Errorf("learning one of %d remotes takes %d bytes", n, each)
+	}
+	if got := len(r.seg.Remotes()); got != maxLearnedRemotes {
+		t.Errorf("%d remotes", got)
 	}
 }

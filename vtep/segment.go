@@ -31,7 +31,7 @@ type Segment struct {
 
 	// What the workers read.
 	opts      atomic.Pointer[Options]
-	remotes   atomic.Pointer[[]*Remote] // by fdb.Dest; nil where freed
+	remotes   places
 	sources   atomic.Pointer[remoteIndex]
 	floodList atomic.Pointer[[]*Remote]
 	neigh     atomic.Pointer[map[netip.Addr]packet.MAC]
@@ -56,7 +56,6 @@ func NewSegment(vni uint32, name string, workers int, opts Options, dialer Diale
 		byVTEP: make(map[VTEP]*Remote),
 	}
 	s.opts.Store(&opts)
-	s.remotes.Store(&[]*Remote{})
 	s.sources.Store(newRemoteIndex(0))
 	s.floodList.Store(&[]*Remote{})
 	s.neigh.Store(&map[netip.Addr]packet.MAC{})
@@ -118,17 +117,8 @@ func (s *Segment) SetPathMTUs(mtu func(netip.Addr) int) {
 	}
 }
 
-// Remotes returns the remotes, known and learned, in order of their making.
-func (s *Segment) Remotes() []*Remote {
-	all := *s.remotes.Load()
-	out := make([]*Remote, 0, len(all))
-	for _, r := range all {
-		if r != nil {
-			out = append(out, r)
-		}
-	}
-	return out
-}
+// Remotes returns the remotes, known and learned, in order of their places.
+func (s *Segment) Remotes() []*Remote { return s.remotes.all() }
 
 // Made returns how many remotes the segment has had so far: it grows when a
 // VTEP is named or learned.
@@ -139,13 +129,7 @@ func (s *Segment) Made() uint64 {
 }
 
 // RemoteAt returns the remote an FDB entry points at, or nil.
-func (s *Segment) RemoteAt(d fdb.Dest) *Remote {
-	all := *s.remotes.Load()
-	if int(d) < len(all) {
-		return all[d]
-	}
-	return nil
-}
+func (s *Segment) RemoteAt(d fdb.Dest) *Remote { return s.remotes.at(d) }
 
 // Counters returns the segment's counters, summed over the workers.
 func (s *Segment) Counters() Counters {
@@ -169,7 +153,6 @@ func (s *Segment) remote(v VTEP) (*Remote, error) {
 	if err != nil {
 		return nil, fmt.Errorf("path to %v: %w", v.Addr, err)
 	}
-	all := *s.remotes.Load()
 	r := &Remote{vtep: v, header: path.Header(), stats: make([]remoteStats, s.workers)}
 	for i := range r.stats {
 		r.stats[i].segment = &s.stats[i]
@@ -180,17 +163,12 @@ func (s *Segment) remote(v VTEP) (*Remote, error) {
 	case len(s.free) > 0:
 		r.dest = s.free[len(s.free)-1]
 		s.free = s.free[:len(s.free)-1]
-		all = append([]*Remote(nil), all...)
-		all[r.dest] = r
-	case len(all) < maxRemotes:
-		// Readers hold shorter slices of the same array: they never see
-		// the new element before the store below.
-		r.dest = fdb.Dest(len(all))
-		all = append(all, r)
+	case s.remotes.used < maxRemotes:
+		r.dest = fdb.Dest(s.remotes.used)
 	default:
 		return nil, fmt.Errorf("segment %d has %d remotes already", s.vni, maxRemotes)
 	}
-	s.remotes.Store(&all)
+	s.remotes.put(r.dest, r)
 	s.byVTEP[v] = r
 	s.made++
 	s.learned++ // until somebody names it
@@ -222,8 +200,8 @@ func (s *Segment) learnRemote(src netip.Addr) *Remote {
 // publishSources builds the index of sources anew. It holds s.mu.
 func (s *Segment) publishSources() {
 	x := newRemoteIndex(len(s.byVTEP))
-	for _, r := range *s.remotes.Load() {
-		if r != nil && !r.isGroup() {
+	for _, r := range s.remotes.all() {
+		if !r.isGroup() {
 			x.add(r)
 		}
 	}
@@ -235,8 +213,8 @@ func (s *Segment) publishSources() {
 func (s *Segment) publishFlood() {
 	o := s.opts.Load()
 	list := make([]*Remote, 0, len(s.byVTEP))
-	for _, r := range *s.remotes.Load() {
-		if r != nil && r.flood && !o.isLocal(r.vtep.Addr) {
+	for _, r := range s.remotes.all() {
+		if r.flood && !o.isLocal(r.vtep.Addr) {
 			list = append(list, r)
 		}
 	}
