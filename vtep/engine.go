@@ -31,7 +31,7 @@ type Engine struct {
 	workers []*Worker
 	wg      sync.WaitGroup
 
-	mu      sync.Mutex // held by Update and Close
+	mu      sync.Mutex // held by Update, Settle and Close
 	set     atomic.Pointer[Set]
 	running bool
 }
@@ -80,6 +80,11 @@ func (e *Engine) Start() error {
 func (e *Engine) Update(set *Set) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.update(set)
+}
+
+// update is Update; it holds e.mu.
+func (e *Engine) update(set *Set) error {
 	for _, d := range set.Devices {
 		if len(d.Ports) != len(e.workers) {
 			return fmt.Errorf("segment %d has %d queues for %d workers", d.Segment.vni, len(d.Ports), len(e.workers))
@@ -103,7 +108,9 @@ func (e *Engine) Update(set *Set) error {
 // Settle returns when no worker uses any more what it read of a segment before
 // the call: a path that was replaced, say.
 func (e *Engine) Settle() {
-	_ = e.Update(e.set.Load()) // it fails when no worker runs
+	e.mu.Lock() // before the look at the set: no other may come between
+	defer e.mu.Unlock()
+	_ = e.update(e.set.Load()) // it fails when no worker runs
 }
 
 // Run sweeps the FDBs of the segments served, once a second, until ctx ends.

@@ -33,7 +33,7 @@ type attachment struct {
 	stats   *stats
 	co      *coalescing
 	vnet    bool // the device takes unfinished checksums
-	broken  bool // the device is gone; the owner of the Set was told
+	broken  bool // the device is gone; the owner of the Set was told. The worker's, as co and tooBigs
 	fd      int
 	tooBigs int // answers written in tooBigTick
 
@@ -83,7 +83,7 @@ func newView(set *Set, i int, old *view, adopted chan<- struct{}) *view {
 		}
 		v.attachments = append(v.attachments, a)
 		bySegment[d.Segment] = a
-		if a.fd >= 0 && !a.broken {
+		if a.fd >= 0 {
 			v.byFD[int32(a.fd)] = source{device: a}
 		}
 	}

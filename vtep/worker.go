@@ -83,6 +83,10 @@ func (w *Worker) adopt(v *view) {
 		}
 	}
 	for fd, s := range v.byFD {
+		if s.device != nil && s.device.broken {
+			delete(v.byFD, fd)
+			continue
+		}
 		if o, was := old.byFD[fd]; was && o.device == s.device && s.device != nil {
 			continue
 		}
