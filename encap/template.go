@@ -93,9 +93,11 @@ func serialize(o Outer) ([]byte, error) {
 		return nil, err
 	}
 	b := buf.Bytes()[:packet.EthernetLen+ipLen+8+HeaderLen] // behind it: padding of a short Ethernet frame
-	if !o.Checksum {
-		at := len(b) - HeaderLen - 2
+	switch at := len(b) - HeaderLen - 2; {
+	case !o.Checksum:
 		b[at], b[at+1] = 0, 0
+	case b[at] == 0 && b[at+1] == 0: // zero is for none (RFC 768): gopacket leaves it
+		b[at], b[at+1] = 0xff, 0xff
 	}
 	return b, nil
 }

@@ -177,3 +177,15 @@ func FuzzDecoder(f *testing.F) {
 		}
 	})
 }
+
+// A sum that comes to zero is still a checksum (RFC 768): one destination in
+// 65,536 has such headers.
+func TestTemplateWhoseChecksumIsZero(t *testing.T) {
+	o := encap.Outer{Src: netip.MustParseAddr("192.0.2.1"), SrcPort: 49152, DstPort: 4789, VNI: 42, TTL: 64, Checksum: true}
+	for i := range 1 << 16 {
+		o.Dst = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		if _, err := encap.NewTemplate(o); err != nil {
+			t.Errorf("to %v: %v", o.Dst, err)
+		}
+	}
+}
