@@ -17,15 +17,25 @@ import (
 // without an action, or with a comparison of what was loaded before.
 type unread string
 
-// decoded are the kernel's names of what the package decodes.
-var decoded = map[string]bool{"bitwise": true, "cmp": true, "connlimit": true, "counter": true, "ct": true, "dynset": true,
-	"exthdr": true, "fib": true, "flow_offload": true, "hash": true, "immediate": true, "limit": true, "log": true,
-	"lookup": true, "masq": true, "match": true, "meta": true, "nat": true, "notrack": true, "numgen": true, "objref": true,
-	"payload": true, "queue": true, "quota": true, "range": true, "redir": true, "reject": true, "synproxy": true, "target": true}
+// decoded reports whether the package decodes an expression of that name.
+func decoded(name string) bool {
+	switch name {
+	case "bitwise", "cmp", "connlimit", "counter", "ct", "dynset", "exthdr", "fib", "flow_offload", "hash", "immediate",
+		"limit", "log", "lookup", "masq", "match", "meta", "nat", "notrack", "numgen", "objref", "payload", "queue",
+		"quota", "range", "redir", "reject", "synproxy", "target":
+		return true
+	}
+	return false
+}
 
-// harmless are the expressions among the others that only look at a packet.
-var harmless = map[unread]bool{"byteorder": true, "inner": true, "last": true, "osf": true, "rt": true, "socket": true,
-	"tunnel": true, "xfrm": true}
+// harmless reports whether the expression only looks at a packet.
+func (u unread) harmless() bool {
+	switch u {
+	case "byteorder", "inner", "last", "osf", "rt", "socket", "tunnel", "xfrm":
+		return true
+	}
+	return false
+}
 
 // A ruleID names a rule: handles are unique in a table.
 type ruleID struct {
@@ -101,7 +111,7 @@ func complete(exprs []expr.Any, names []string) []any {
 	var out []any
 	for _, n := range names {
 		switch {
-		case !decoded[n]:
+		case !decoded(n):
 			out = append(out, unread(n))
 		case len(exprs) == 0:
 			return []any{unread("")}

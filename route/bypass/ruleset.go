@@ -128,7 +128,7 @@ func (r *ruleset) ruleTreats(table *nftables.Table, rule []any, f Flow, depth in
 		case *expr.Exthdr:
 			acts = acts || e.SourceRegister != 0 // writes an option
 		case unread:
-			acts = acts || !harmless[e]
+			acts = acts || !e.harmless()
 		case *expr.Counter, *expr.Log, *expr.Cmp, *expr.Bitwise, *expr.Range, *expr.Limit, *expr.Fib, *expr.Match,
 			*expr.Immediate, *expr.Connlimit, *expr.Quota:
 			// It only looks.
