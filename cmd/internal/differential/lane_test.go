@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -49,8 +50,9 @@ type lane struct {
 	done   chan struct{}
 
 	barriers uint32
-	sport    uint16   // outer source port of the last packet
-	base     []string // FDB entries of the setup
+	doors    []netip.Addr // what the subject receives at: its address, the group; each may have a socket of its own
+	sport    uint16       // outer source port of the last packet
+	base     []string     // FDB entries of the setup
 }
 
 // newLane makes a lane in l. cpu is the processor that it runs on.
@@ -175,6 +177,10 @@ func (n *lane) start(s *setup) (err error) {
 	if n.device, err = n.host.Raw("vx42"); err != nil {
 		return err
 	}
+	n.doors = []netip.Addr{vtep(1, n.v6)}
+	if s.remotes == "group" {
+		n.doors = append(n.doors, group(n.v6))
+	}
 	if _, _, err := n.barrier(); err != nil {
 		return err
 	}
@@ -258,8 +264,9 @@ func (n *lane) stop() error {
 	return errors.Join(err, kernel)
 }
 
-// barrier sends a frame each way that must come through, and returns what came
-// before them: packets at the far end of the wire, and frames out of the device.
+// barrier sends a frame each way that must come through, inwards one to each
+// door, and returns what came before them: packets at the far end of the wire,
+// and frames out of the device.
 func (n *lane) barrier() (wire, device [][]byte, err error) {
 	n.barriers++
 	mark := binary.BigEndian.AppendUint32([]byte("barrier "), n.barriers)
@@ -267,19 +274,25 @@ func (n *lane) barrier() (wire, device [][]byte, err error) {
 		own := []byte{2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5}
 		return append(append(own, mark...), make([]byte, 40)...)
 	}
-	in, err := newOuter(barrierVTEP, n.v6).build(ether(1, 'z'))
-	if err != nil {
+	for _, door := range n.doors {
+		o := newOuter(barrierVTEP, n.v6)
+		o.dst = door
+		in, err := o.build(ether(1, 'z'))
+		if err := errors.Join(err, n.wire.Send(in)); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := n.device.Send(ether('z', 'y')); err != nil {
 		return nil, nil, err
 	}
-	if err := errors.Join(n.wire.Send(in), n.device.Send(ether('z', 'y'))); err != nil {
-		return nil, nil, err
-	}
-	var outside, inside bool
-	take := func(r *lab.Raw, to *[][]byte, passed *bool) error {
+	outside, inside := 1, len(n.doors) // that are still under way
+	take := func(r *lab.Raw, to *[][]byte, missing *int) error {
 		got, err := r.Receive(0)
 		for _, f := range got {
 			if bytes.Contains(f, []byte("barrier ")) {
-				*passed = *passed || bytes.Contains(f, mark)
+				if bytes.Contains(f, mark) {
+					*missing--
+				}
 				continue
 			}
 			*to = append(*to, f)
@@ -287,18 +300,18 @@ func (n *lane) barrier() (wire, device [][]byte, err error) {
 		return err
 	}
 	for end := time.Now().Add(patience); ; {
-		// What is there when both barriers are, is all there was before them.
-		both := outside && inside
+		// What is there when all barriers are, is all there was before them.
+		through := outside <= 0 && inside <= 0
 		if err := errors.Join(take(n.wire, &wire, &outside), take(n.device, &device, &inside)); err != nil {
 			return nil, nil, err
 		}
-		if both {
+		if through {
 			return wire, device, nil
 		}
 		if time.Now().After(end) {
-			return wire, device, fmt.Errorf("%s: frames are lost: to the tunnel %t, from it %t", n.name, outside, inside)
+			return wire, device, fmt.Errorf("%s: frames are lost: %d to the tunnel, %d from it", n.name, outside, inside)
 		}
-		if !outside || !inside {
+		if outside > 0 || inside > 0 {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}
