@@ -87,16 +87,31 @@ func (s *Segment) SetOptions(o Options) {
 }
 
 // SetDialer replaces what compiles paths, and every path with it: used when
-// the segment moves to other sockets, or the dialer has other paths now. A path
+// the segment moves to other sockets. A path
 // that cannot be replaced goes: its sockets may be about to close. What is for
 // it counts as not sent until another dialer has a path.
 func (s *Segment) SetDialer(d Dialer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dialer = d
+	return s.renew(func(VTEP) bool { return true })
+}
+
+// Renew replaces the paths to the remotes for which f is true: the dialer has
+// others for them now.
+func (s *Segment) Renew(f func(VTEP) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.renew(f)
+}
+
+func (s *Segment) renew(f func(VTEP) bool) error {
 	var errs []error
 	for _, r := range s.byVTEP {
-		p, err := d.Path(netip.AddrPortFrom(r.vtep.Addr, r.vtep.Port), r.vtep.VNI)
+		if !f(r.vtep) {
+			continue
+		}
+		p, err := s.dialer.Path(netip.AddrPortFrom(r.vtep.Addr, r.vtep.Port), r.vtep.VNI)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("path to %v: %w", r.vtep.Addr, err))
 			r.path.Store(nil)

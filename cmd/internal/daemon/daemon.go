@@ -66,6 +66,7 @@ type Daemon struct {
 	listeners map[listenKey]*listener
 	egresses  map[int]*egress // by interface index
 	legacy    [2]string       // tables of iptables-legacy at the last look
+	found     findings        // of the last look; what would change them makes another
 }
 
 // New makes a daemon and opens everything that cfg names. When it returns

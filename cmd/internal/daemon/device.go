@@ -88,26 +88,29 @@ func (s *segment) wantedMTU() int {
 
 // measure finds out the path MTU to every remote, and the largest inner packet
 // in bytes that fits all paths. A remote without a route has the MTU of the
-// others.
+// others. Of strangers it takes what the look has left.
 func (s *segment) measure(r *look) {
+	paths, unreachable := s.paths, s.unreachable
 	s.paths = make(map[netip.Addr]path.Lookup)
 	s.unreachable = make(map[netip.Addr]bool)
+	s.waiting = 0
 	best := 0
-	for _, a := range s.remoteAddrs() {
-		from := s.v4
-		if a.Is6() {
-			from = s.v6
-		}
-		ifIndex := s.ifIndex
-		if a.IsMulticast() {
-			ifIndex = s.groupIf
-		}
-		l, err := r.Query(a, from, ifIndex)
-		if err != nil {
-			s.unreachable[a] = true
-		}
-		if l.MTU == 0 {
-			l.MTU = s.pathMTU
+	for _, to := range s.remoteAddrs() {
+		a := to.addr
+		l, measured := paths[a]
+		switch {
+		case measured && r.news:
+			if unreachable[a] {
+				s.unreachable[a] = true
+			}
+		case to.stranger && r.strangers == 0:
+			s.waiting++
+			continue
+		default:
+			if to.stranger {
+				r.strangers--
+			}
+			l = s.ask(r, a)
 		}
 		s.paths[a] = l
 		if limit := l.MTU - overhead(a); best == 0 || limit < best {
@@ -118,6 +121,26 @@ func (s *segment) measure(r *look) {
 		best = s.pathMTU - overhead(s.listenAddrs()[0])
 	}
 	s.pathLimit = max(best, minMTU)
+}
+
+// ask asks the kernel how a remote is reached.
+func (s *segment) ask(r *look, a netip.Addr) path.Lookup {
+	from := s.v4
+	if a.Is6() {
+		from = s.v6
+	}
+	ifIndex := s.ifIndex
+	if a.IsMulticast() {
+		ifIndex = s.groupIf
+	}
+	l, err := r.Query(a, from, ifIndex)
+	if err != nil {
+		s.unreachable[a] = true
+	}
+	if l.MTU == 0 {
+		l.MTU = s.pathMTU
+	}
+	return l
 }
 
 // minMTU is the smallest MTU a device gets by itself: IPv4's minimum

@@ -39,6 +39,7 @@ func (d *Daemon) watchHost(ctx context.Context) error {
 		case <-retry.C:
 		case <-tick.C:
 			if !d.overlooked() {
+				d.followNews()
 				continue
 			}
 		}
@@ -48,18 +49,34 @@ func (d *Daemon) watchHost(ctx context.Context) error {
 	}
 }
 
-// overlooked reports whether something changed that nobody tells of: a VTEP
-// was learned from the wire, whose path is to be measured, or tables of
+// overlooked reports whether something changed that nobody tells of: tables of
 // iptables-legacy came.
 func (d *Daemon) overlooked() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range d.segments {
-		if s.engine.Made() != s.made {
-			return true
-		}
-	}
 	return d.tier.whole && bypass.LegacyTables() != d.legacy
+}
+
+// followNews measures the paths to VTEPs that were learned from the wire, as
+// many as one look takes.
+func (d *Daemon) followNews() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var r *look
+	for _, s := range d.segments {
+		if s.engine.Made() == s.made && s.waiting == 0 {
+			continue
+		}
+		if r == nil {
+			var err error
+			if r, err = d.newsLook(); err != nil {
+				d.log.Error("cannot look at the host", zap.Error(err))
+				return
+			}
+			defer r.Close()
+		}
+		d.follow(s, r)
+	}
 }
 
 // wakeHost asks for a look at the host. It never waits.
@@ -155,11 +172,11 @@ func (s *segment) moved(r *look) bool {
 
 // follow brings the path MTUs of s, and with `mtu: auto` its device, in step
 // with the kernel's routes. An MTU that an operator set on the device stays.
-// Without a Resolver it makes one of its own.
+// Without a look it makes one at what is new.
 func (d *Daemon) follow(s *segment, r *look) {
 	if r == nil {
 		var err error
-		if r, err = newLook(); err != nil {
+		if r, err = d.newsLook(); err != nil {
 			d.log.Error("cannot look at the host", zap.Error(err))
 			return
 		}
@@ -170,6 +187,7 @@ func (d *Daemon) follow(s *segment, r *look) {
 	s.measure(r)
 	s.engine.SetPathMTUs(func(a netip.Addr) int { return s.paths[a].MTU })
 	d.steer(s, r)
+	d.found = r.findings
 	if s.cfg.MTU > s.pathLimit && s.pathLimit != before {
 		s.logger(d.log).Warn("mtu is larger than the paths carry: full-size frames are dropped",
 			zap.Int("mtu", s.cfg.MTU), zap.Int("paths", s.pathLimit))

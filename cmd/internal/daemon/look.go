@@ -6,10 +6,22 @@ import (
 	"vtepd/vtep/underlay/tunnelgso"
 )
 
+// maxStrangers is how many of the VTEPs learned from the wire one look asks the
+// kernel about, some 0.2 ms each. The others wait for the next look: strangers
+// may come by the thousand, and a look holds the daemon's lock.
+const maxStrangers = 256
+
 // A look is one look at the host: what it asked once it does not ask again, so
 // that all decisions of one look agree. One goroutine uses it.
 type look struct {
 	*path.Resolver
+	findings
+	news      bool // it is for remotes that came; what was found before holds
+	strangers int  // how many more may be asked about
+}
+
+// findings are what is the same for all remotes.
+type findings struct {
 	rules   *bypass.Look    // read when first needed
 	cutting map[string]bool // by interface: whether it cuts tunnel super-frames
 }
@@ -19,7 +31,17 @@ func newLook() (*look, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &look{Resolver: r, cutting: make(map[string]bool)}, nil
+	return &look{Resolver: r, findings: findings{cutting: make(map[string]bool)}, strangers: maxStrangers}, nil
+}
+
+// newsLook makes a look at remotes that came since the last one, or went. It
+// holds d.mu.
+func (d *Daemon) newsLook() (*look, error) {
+	l, err := newLook()
+	if err == nil && d.found.cutting != nil {
+		l.news, l.findings = true, d.found
+	}
+	return l, err
 }
 
 // reason says what in the kernel's output path would treat a flow, "" when

@@ -44,6 +44,7 @@ type segment struct {
 	unreachable map[netip.Addr]bool        // remotes that there is no route to
 	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
 	made        uint64                     // remotes the engine had made at the last look
+	waiting     int                        // strangers that the last look left out
 	untaken     int                        // entries that the engine could not take
 }
 

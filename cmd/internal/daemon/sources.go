@@ -114,14 +114,22 @@ func (d *Daemon) macEntries(vni uint32, mac packet.MAC) []route.Entry {
 	return d.table.Select(func(k route.Key) bool { return k.Kind == route.MAC && k.VNI == vni && k.MAC == mac })
 }
 
+// A reached is the outer address of a remote.
+type reached struct {
+	addr     netip.Addr
+	stranger bool // learned from the wire
+}
+
 // remoteAddrs returns the outer addresses of the segment's remotes.
-func (s *segment) remoteAddrs() []netip.Addr {
+func (s *segment) remoteAddrs() (out []reached) {
 	if s.engine == nil {
-		return s.destinations()
+		for _, a := range s.destinations() {
+			out = append(out, reached{addr: a})
+		}
+		return out
 	}
-	var out []netip.Addr
 	for _, r := range s.engine.Remotes() {
-		out = append(out, r.VTEP().Addr)
+		out = append(out, reached{r.VTEP().Addr, !r.Known()})
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 
 	"vtepd/route/bypass"
 	"vtepd/route/path"
+	"vtepd/vtep"
 	"vtepd/vtep/underlay"
 	"vtepd/vtep/underlay/tunnelgso"
 )
@@ -23,29 +24,42 @@ type egress struct {
 	why string            // then: why
 }
 
+// unmeasured says that a remote is cut for until the next look.
+const unmeasured = "it was learned, and is not looked at yet"
+
 // steer decides for each remote of s whether super-frames reach it whole, and
 // puts that in force. It holds d.mu.
 func (d *Daemon) steer(s *segment, k *look) {
 	if !d.tier.whole {
 		return
 	}
+	before, cut := s.dialer.Tunnels(), s.cut
 	tunnels := make(map[netip.AddrPort]underlay.Tunnel)
 	s.cut = make(map[netip.AddrPort]string)
 	for _, r := range s.engine.Remotes() {
 		v := r.VTEP()
 		to := netip.AddrPortFrom(v.Addr, v.Port)
-		l := s.paths[v.Addr]
-		if e, why := d.whole(s, to, l, k); why != "" {
+		l, measured := s.paths[v.Addr]
+		if t, was := before[to]; was && measured && k.news {
+			tunnels[to] = t
+		} else if why, was := cut[to]; was && why != unmeasured && k.news {
+			s.cut[to] = why
+		} else if !measured {
+			s.cut[to] = unmeasured
+		} else if e, why := d.whole(s, to, l, k); why != "" {
 			s.cut[to] = why
 		} else {
 			tunnels[to] = underlay.Tunnel{Device: e.dev, Hops: l.Hops}
 		}
 	}
-	if maps.Equal(tunnels, s.dialer.Tunnels()) {
+	if maps.Equal(tunnels, before) {
 		return
 	}
 	s.dialer.SetTunnels(tunnels)
-	if err := s.engine.SetDialer(s.dialer); err != nil {
+	if err := s.engine.Renew(func(v vtep.VTEP) bool {
+		to := netip.AddrPortFrom(v.Addr, v.Port)
+		return tunnels[to] != before[to]
+	}); err != nil {
 		s.logger(d.log).Error("paths not renewed", zap.Error(err))
 	}
 	s.logger(d.log).Info("super-frames leave whole", zap.Int("remotes", len(tunnels)), zap.Int("cut", len(s.cut)))
