@@ -16,7 +16,7 @@ import (
 type monitor struct {
 	watching atomic.Int32 // how many there are; read without the lock
 
-	mu       sync.RWMutex
+	mu       sync.Mutex // held for an event, too: they come one at a time
 	watchers map[*watcher]struct{}
 }
 
@@ -44,8 +44,8 @@ func (d *Daemon) Watch(kinds []api.Kind, emit func(api.Event)) (func(), error) {
 
 func (m *monitor) publish(e api.Event) {
 	e.Time = time.Now()
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for w := range m.watchers {
 		if slices.Contains(w.kinds, e.Kind) {
 			w.emit(e)
