@@ -217,7 +217,7 @@ const closeThreads = 32
 
 // closeDevices closes the devices of segments. The kernel takes some 20 ms for
 // each, nearly all of it waiting (net/core/dev.c, synchronize_net), so threads do it
-// side by side: a thousand segments shall stop in two seconds, not in twenty.
+// side by side: a thousand segments stop in a few seconds, not in twenty.
 func closeDevices(segments []*segment) error {
 	errs := make([]error, len(segments))
 	var next atomic.Int64
