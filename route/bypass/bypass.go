@@ -1,7 +1,7 @@
 // Package bypass tells what in the kernel's output path would treat the
-// datagrams of a flow: IPsec policies, netfilter rules and policy routing. Datagrams that are
-// redirected to an interface past that path would escape it, so they must not
-// be.
+// datagrams of a flow: IPsec policies, netfilter rules and policy routing.
+// Datagrams that are redirected to an interface past that path would escape it,
+// so they must not be.
 //
 // It errs on the safe side: what it does not understand counts as meant for the
 // flow.

@@ -39,9 +39,9 @@ func topics() []topic {
 }
 
 // Watch calls changed whenever links, addresses, routes, routing rules, nftables
-// rules or IPsec policies of the host changed, or events were lost, until ctx ends. What
-// changed is to be looked up: only that is reliable, since netlink loses events
-// under load (ENOBUFS). Several goroutines may call changed at the same time.
+// rules or IPsec policies of the host changed, or events were lost, until ctx
+// ends. What changed is to be looked up: only that is reliable, since netlink
+// loses events under load (ENOBUFS). Several goroutines may call changed at the same time.
 func Watch(ctx context.Context, changed func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range topics() {
