@@ -38,11 +38,13 @@ func (a *app) monitorPrepare() (*grammar, action) {
 	return &g, func(ctx context.Context, c *control.Client) error {
 		slices.Sort(kinds)
 		m, err := c.Monitor(ctx, slices.Compact(kinds)...)
-		if err != nil {
-			return err
+		if err == nil {
+			err = a.follow(m, len(kinds) != 1)
+			_ = m.Close() // nothing more is read
 		}
-		err = a.follow(m, len(kinds) != 1)
-		_ = m.Close() // nothing more is read
+		if ctx.Err() != nil { // interrupted, as monitors end, be it before the first answer
+			return nil
+		}
 		return err
 	}
 }
@@ -51,9 +53,6 @@ func (a *app) monitorPrepare() (*grammar, action) {
 func (a *app) follow(m *control.Monitor, labels bool) error {
 	for {
 		e, err := m.Next()
-		if errors.Is(err, context.Canceled) { // interrupted, as monitors end
-			return nil
-		}
 		if err != nil {
 			return err
 		}
