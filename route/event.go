@@ -1,5 +1,5 @@
 // Package route is the model of reachability: which VTEPs a segment has, which
-// MAC and which neighbour is behind which. Sources (configuration, operators,
+// MAC, neighbour and prefix is behind which. Sources (configuration, operators,
 // control planes) yield batches of entries; a [Table] keeps one set a source
 // and publishes what changes of the best entry of each key. It knows neither
 // sockets nor the engine.
@@ -19,6 +19,7 @@ const (
 	RemoteVTEP Kind = iota // a member of a segment's flood list: a VTEP or a group
 	MAC                    // a MAC behind a VTEP
 	Neighbor               // an overlay IP address at a MAC
+	Prefix                 // overlay addresses behind a VTEP
 )
 
 // A Source says who an entry is from.
@@ -43,10 +44,13 @@ type VTEP struct {
 // depends on the Kind; the others are zero.
 type Key struct {
 	Kind Kind
-	VNI  uint32     // of the segment
-	VTEP VTEP       // RemoteVTEP; MAC, if it is a multicast one: each of its VTEPs is an entry of its own
-	MAC  packet.MAC // MAC
-	IP   netip.Addr // Neighbor
+	VNI  uint32 // of the segment
+	// VTEP of a RemoteVTEP; of a Prefix or a multicast MAC, which may have
+	// several: each is an entry of its own.
+	VTEP   VTEP
+	MAC    packet.MAC   // MAC
+	IP     netip.Addr   // Neighbor
+	Prefix netip.Prefix // Prefix: masked
 }
 
 // State says how long a MAC holds, in the words of `bridge fdb`.
@@ -59,13 +63,24 @@ const (
 	Dynamic // ages
 )
 
+// Way says how packets for a prefix travel.
+type Way uint8
+
+// The ways.
+const (
+	Tunnel   Way = iota // encapsulated
+	OnLink              // by a plain route where the VTEP is on-link, else encapsulated
+	HostOnly            // by a plain route, never encapsulated
+)
+
 // An Entry is what one source says of a key. It is comparable.
 type Entry struct {
 	Key    Key
 	Source Source
-	VTEP   VTEP       // MAC: where it is
-	MAC    packet.MAC // Neighbor: where it is
+	VTEP   VTEP       // MAC, Prefix: where it is
+	MAC    packet.MAC // Neighbor: where it is; Prefix: of the router behind the VTEP
 	State  State      // MAC
+	Way    Way        // Prefix
 }
 
 // A Batch is what one source says at one moment: changes, or with Snapshot all
@@ -97,6 +112,12 @@ type Delta struct {
 // MACEntry is the entry for a MAC behind a VTEP.
 func MACEntry(vni uint32, mac packet.MAC, v VTEP, state State) Entry {
 	return Entry{Key: MACKey(vni, mac, v), VTEP: v, State: state}
+}
+
+// PrefixEntry is the entry for a prefix behind a VTEP, whose router has the
+// given MAC address, zero where none is known.
+func PrefixEntry(vni uint32, p netip.Prefix, v VTEP, router packet.MAC, way Way) Entry {
+	return Entry{Key: Key{Kind: Prefix, VNI: vni, Prefix: p.Masked(), VTEP: v}, VTEP: v, MAC: router, Way: way}
 }
 
 // MACKey is the key for a MAC behind a VTEP.

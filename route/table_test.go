@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"vtepd/encap/packet"
 	"vtepd/route"
@@ -77,7 +78,7 @@ func TestTable(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			table := route.NewTable()
 			for i, s := range c.steps {
-				if diff := cmp.Diff(s.want, table.Apply(s.batch), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				if diff := cmp.Diff(s.want, table.Apply(s.batch), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 					t.Fatalf("step %d (-want +got):\n%s", i, diff)
 				}
 			}
