@@ -6,6 +6,7 @@
 package route
 
 import (
+	"cmp"
 	"net/netip"
 
 	"vtepd/encap/packet"
@@ -22,22 +23,16 @@ const (
 	Prefix                 // overlay addresses behind a VTEP
 )
 
-// A Source says who an entry is from.
-type Source uint8
-
-// The sources, the better one later: what an operator does at run time holds
-// against the file, and both against control planes.
-const (
-	Config Source = iota
-	Operator
-	sourceCount
-)
-
 // A VTEP is a destination. It is comparable.
 type VTEP struct {
 	Addr netip.Addr
 	Port uint16
 	VNI  uint32
+}
+
+// Compare orders VTEPs by address, port and VNI.
+func (v VTEP) Compare(o VTEP) int {
+	return cmp.Or(v.Addr.Compare(o.Addr), cmp.Compare(v.Port, o.Port), cmp.Compare(v.VNI, o.VNI))
 }
 
 // A Key says what an entry is about. It is comparable. Which fields count
@@ -51,6 +46,17 @@ type Key struct {
 	MAC    packet.MAC   // MAC
 	IP     netip.Addr   // Neighbor
 	Prefix netip.Prefix // Prefix: masked
+}
+
+// group returns what sources compete for: the key without its VTEP where
+// several VTEPs may hold one thing. The best source that says anything of the
+// group says all of it. A RemoteVTEP is a group of its own, so a flood list is
+// the union of what all sources say.
+func (k Key) group() Key {
+	if k.Kind != RemoteVTEP {
+		k.VTEP = VTEP{}
+	}
+	return k
 }
 
 // State says how long a MAC holds, in the words of `bridge fdb`.
@@ -73,7 +79,14 @@ const (
 	HostOnly            // by a plain route, never encapsulated
 )
 
-// An Entry is what one source says of a key. It is comparable.
+// Attr is what a source keeps with an entry for itself: a route target, a
+// distinguisher, a lease, in an encoding of its own. Nobody else looks into
+// it. It is a string so that any two can be compared; an entry whose Attr
+// changes is [Replaced], so what changes often and matters to nobody (the time
+// of a renewal) does not belong here.
+type Attr string
+
+// An Entry is what one source says of a key. It is comparable with ==.
 type Entry struct {
 	Key    Key
 	Source Source
@@ -81,10 +94,23 @@ type Entry struct {
 	MAC    packet.MAC // Neighbor: where it is; Prefix: of the router behind the VTEP
 	State  State      // MAC
 	Way    Way        // Prefix
+	// L3VNI is the VNI that packets for a Prefix carry, where the source tells
+	// it apart from that of the segment (RFC 9136 §3.1); else zero.
+	L3VNI uint32
+	// Seq counts the moves of a MAC or Neighbor (RFC 7432 §15): between one
+	// on our own ports and one behind a VTEP, the higher number is the later.
+	Seq    uint32
+	Sticky bool // MAC, Neighbor: it does not move (RFC 7432 §15.2)
+	Attr   Attr
 }
 
 // A Batch is what one source says at one moment: changes, or with Snapshot all
-// that it has, after which what was not repeated goes away.
+// that it has, after which what was not repeated goes away. An empty snapshot
+// takes a source out of the table. A source that only lost its peer or its
+// store says nothing: what it said last stays in force.
+//
+// Entries may be of segments that do not exist (yet). One key is in Add once;
+// of several the last counts.
 type Batch struct {
 	Source   Source
 	Snapshot bool
@@ -102,10 +128,15 @@ const (
 	Removed
 )
 
-// A Delta is one change of the best entry of a key. Entry is the new one, for
-// Removed the one that went.
+// A Delta is one change of the best entry of a key.
+//
+// Old is the entry that was in force, so that whoever carries out the change
+// can undo it: zero when Added. Entry is the one in force now; when Removed it
+// is Old again. Of one event, all removals come first: what takes the place of
+// something under another key finds room.
 type Delta struct {
 	Op    Op
+	Old   Entry
 	Entry Entry
 }
 
@@ -118,6 +149,16 @@ func MACEntry(vni uint32, mac packet.MAC, v VTEP, state State) Entry {
 // given MAC address, zero where none is known.
 func PrefixEntry(vni uint32, p netip.Prefix, v VTEP, router packet.MAC, way Way) Entry {
 	return Entry{Key: Key{Kind: Prefix, VNI: vni, Prefix: p.Masked(), VTEP: v}, VTEP: v, MAC: router, Way: way}
+}
+
+// RemoteEntry is the entry for a member of a segment's flood list.
+func RemoteEntry(vni uint32, v VTEP) Entry {
+	return Entry{Key: Key{Kind: RemoteVTEP, VNI: vni, VTEP: v}}
+}
+
+// NeighborEntry is the entry for an overlay address at a MAC.
+func NeighborEntry(vni uint32, ip netip.Addr, mac packet.MAC) Entry {
+	return Entry{Key: Key{Kind: Neighbor, VNI: vni, IP: ip}, MAC: mac}
 }
 
 // MACKey is the key for a MAC behind a VTEP.

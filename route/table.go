@@ -1,46 +1,59 @@
 package route
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
-// A Table keeps what every source says and knows the best entry of each key.
+// A Table keeps what every source says and knows which of it is in force: of
+// each group of keys (a prefix, a MAC, an address, a member of a flood list)
+// what the best source says. What a source said stays until it says otherwise.
 // Its methods may be called from any goroutine.
 type Table struct {
-	mu      sync.Mutex
-	sources [sourceCount]map[Key]Entry
+	mu     sync.Mutex
+	ranks  *ranks
+	spaces map[space]map[Key]group
+	subs   map[*Subscription]struct{} // to what is elsewhere
+	locals map[*Subscription]struct{} // to what is here
+	heard  int                        // MACs and addresses of Here
 }
 
-// NewTable makes an empty table.
-func NewTable() *Table {
-	t := new(Table)
-	for s := range t.sources {
-		t.sources[s] = make(map[Key]Entry)
-	}
-	return t
+// A space holds the groups of one kind in one segment.
+type space struct {
+	vni  uint32
+	kind Kind
 }
 
-// Apply takes a batch in and returns what changed of the best entries, in the
-// order of the batch: removals first, so that what is replaced by something
-// under another key makes room.
+// NewTable makes an empty table. Operator and configuration rank above the
+// control planes, which rank in the order they are given, the best first.
+func NewTable(planes ...Source) *Table {
+	return &Table{ranks: newRanks(planes), spaces: make(map[space]map[Key]group),
+		subs: make(map[*Subscription]struct{}), locals: make(map[*Subscription]struct{})}
+}
+
+// Apply takes a batch in and returns what changed of the best entries that are
+// behind VTEPs: removals, then the rest in the order of the batch.
+//
+// Who carries the deltas out himself, as the daemon does for the data path,
+// orders his calls by a lock of his own that he holds until they are carried
+// out. Everybody else takes a [Table.Subscribe].
 func (t *Table) Apply(b Batch) []Delta {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	set := t.sources[b.Source]
-	var deltas []Delta
+	return t.apply(b)
+}
+
+func (t *Table) apply(b Batch) []Delta {
+	e := edit{t: t, before: make(map[Key]group)}
 	for _, k := range t.removals(b) {
-		before, had := t.best(k)
-		if _, ok := set[k]; !ok || !had {
-			continue
-		}
-		delete(set, k)
-		deltas = t.compare(deltas, k, before, true)
+		e.remove(b.Source, k)
 	}
-	for _, e := range b.Add {
-		e.Source = b.Source
-		before, had := t.best(e.Key)
-		set[e.Key] = e
-		deltas = t.compare(deltas, e.Key, before, had)
+	for _, entry := range b.Add {
+		entry.Source = b.Source
+		e.put(entry)
 	}
-	return deltas
+	return e.finish()
 }
 
 // removals returns the keys that a batch takes out.
@@ -48,38 +61,49 @@ func (t *Table) removals(b Batch) []Key {
 	if !b.Snapshot {
 		return b.Remove
 	}
-	repeated := make(map[Key]bool, len(b.Add))
+	repeated := make(map[Key]struct{}, len(b.Add))
 	for _, e := range b.Add {
-		repeated[e.Key] = true
+		repeated[e.Key] = struct{}{}
 	}
-	var gone []Key
-	for k := range t.sources[b.Source] {
-		if !repeated[k] {
-			gone = append(gone, k)
+	return t.keysOf(b.Source, func(k Key) bool {
+		_, ok := repeated[k]
+		return !ok
+	})
+}
+
+// keysOf returns those keys of a source for which want is true.
+func (t *Table) keysOf(s Source, want func(Key) bool) []Key {
+	var out []Key
+	for _, groups := range t.spaces {
+		for _, g := range groups {
+			for i := range g {
+				if g[i].Source == s && want(g[i].Key) {
+					out = append(out, g[i].Key)
+				}
+			}
 		}
 	}
-	return gone
+	return out
 }
 
-// compare appends the delta from the best entry before to the one now.
-func (t *Table) compare(deltas []Delta, k Key, before Entry, had bool) []Delta {
-	now, has := t.best(k)
-	switch {
-	case had && !has:
-		return append(deltas, Delta{Op: Removed, Entry: before})
-	case !had && has:
-		return append(deltas, Delta{Op: Added, Entry: now})
-	case had && now != before:
-		return append(deltas, Delta{Op: Replaced, Entry: now})
-	}
-	return deltas
+// RemoveVNI takes out what a source says of one segment, and returns what
+// changed like [Table.Apply].
+func (t *Table) RemoveVNI(s Source, vni uint32) []Delta {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.apply(Batch{Source: s, Remove: t.keysOf(s, func(k Key) bool { return k.VNI == vni })})
 }
 
-// best returns the entry of the best source that has one. It holds t.mu.
-func (t *Table) best(k Key) (Entry, bool) {
-	for s := len(t.sources) - 1; s >= 0; s-- {
-		if e, ok := t.sources[s][k]; ok {
-			return e, true
+// group returns what all sources say of the group of a key. It holds t.mu.
+func (t *Table) group(k Key) group {
+	return t.spaces[space{k.VNI, k.Kind}][k.group()]
+}
+
+// in returns the entry of a key.
+func (g group) in(k Key) (Entry, bool) {
+	for i := range g {
+		if g[i].Key == k {
+			return g[i], true
 		}
 	}
 	return Entry{}, false
@@ -89,29 +113,59 @@ func (t *Table) best(k Key) (Entry, bool) {
 func (t *Table) Get(k Key) (Entry, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.best(k)
+	return t.group(k).elsewhere().in(k)
 }
 
-// Has reports whether a source has an entry of a key.
+// Group returns the best entries of what the key is about, in the order of
+// their VTEPs: all that hold a prefix or a multicast MAC.
+func (t *Table) Group(k Key) []Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.group(k).elsewhere())
+}
+
+// Has reports whether a source has an entry of a key, in force or not.
 func (t *Table) Has(s Source, k Key) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, ok := t.sources[s][k]
+	_, ok := t.ranks.find(t.group(k), s, k)
 	return ok
 }
 
 // Select returns the best entries of the keys for which want is true, in no
-// order.
+// order but that the entries of one group follow each other. want is called
+// under the table's lock.
 func (t *Table) Select(want func(Key) bool) []Entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []Entry
-	for s := len(t.sources) - 1; s >= 0; s-- {
-		for k, e := range t.sources[s] {
-			if !want(k) {
-				continue
-			}
-			if b, _ := t.best(k); b.Source == Source(s) {
+	for sp := range t.spaces {
+		out = t.list(out, sp, group.elsewhere, want)
+	}
+	return out
+}
+
+// Segment returns the best entries of one segment of the given kinds, of all
+// kinds when there are none, in the order of [Table.Select]. It does not look
+// at other segments and kinds.
+func (t *Table) Segment(vni uint32, kinds ...Kind) []Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(kinds) == 0 {
+		kinds = []Kind{RemoteVTEP, MAC, Neighbor, Prefix}
+	}
+	var out []Entry
+	for _, kind := range kinds {
+		out = t.list(out, space{vni, kind}, group.elsewhere, func(Key) bool { return true })
+	}
+	return out
+}
+
+// list appends the entries of a space that view shows. It holds t.mu.
+func (t *Table) list(out []Entry, sp space, view func(group) group, want func(Key) bool) []Entry {
+	for _, g := range t.spaces[sp] {
+		for _, e := range view(g) {
+			if want(e.Key) {
 				out = append(out, e)
 			}
 		}
@@ -119,15 +173,84 @@ func (t *Table) Select(want func(Key) bool) []Entry {
 	return out
 }
 
-// RemoveVNI forgets all that any source said of a segment that is gone.
-func (t *Table) RemoveVNI(vni uint32) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, set := range t.sources {
-		for k := range set {
-			if k.VNI == vni {
-				delete(set, k)
-			}
+// An edit is one batch on its way into a table: it remembers what each group
+// was before.
+type edit struct {
+	t      *Table
+	order  []Key // groups in the order they were first touched
+	before map[Key]group
+}
+
+// touch returns a group to be changed, a copy the first time.
+func (e *edit) touch(k Key) group {
+	g, id := e.t.group(k), k.group()
+	if _, ok := e.before[id]; ok {
+		return g
+	}
+	e.before[id] = g
+	e.order = append(e.order, id)
+	return slices.Clone(g)
+}
+
+func (e *edit) remove(s Source, k Key) {
+	if i, ok := e.t.ranks.find(e.t.group(k), s, k); ok {
+		e.store(k, slices.Delete(e.touch(k), i, i+1))
+	}
+}
+
+func (e *edit) put(entry Entry) {
+	g, k := e.touch(entry.Key), entry.Key
+	if i, ok := e.t.ranks.find(g, entry.Source, k); ok {
+		g[i] = entry
+	} else {
+		g = slices.Insert(g, i, entry)
+	}
+	e.store(k, g)
+}
+
+// store puts a group in its place, or takes it away when nothing is left.
+func (e *edit) store(k Key, g group) {
+	sp := space{k.VNI, k.Kind}
+	groups := e.t.spaces[sp]
+	switch {
+	case len(g) > 0 && groups == nil:
+		e.t.spaces[sp] = map[Key]group{k.group(): g}
+	case len(g) > 0:
+		groups[k.group()] = g
+	default:
+		delete(groups, k.group())
+		if len(groups) == 0 {
+			delete(e.t.spaces, sp)
 		}
 	}
+}
+
+// finish settles the touched groups, tells subscribers and returns the deltas.
+func (e *edit) finish() []Delta {
+	var gone, came, left, arrived []Delta
+	for _, id := range e.order {
+		before, now := e.before[id], e.t.group(id)
+		if settled := now.settle(); len(settled) != len(now) {
+			now = settled
+			e.store(id, now)
+		}
+		if id.Kind != Prefix {
+			e.t.heard += now.count(Here) - before.count(Here)
+		}
+		gone, came = diff(gone, came, before.elsewhere(), now.elsewhere())
+		left, arrived = diff(left, arrived, before.here(), now.here())
+	}
+	gone = append(gone, came...)
+	tell(maps.Keys(e.t.subs), gone)
+	tell(maps.Keys(e.t.locals), append(left, arrived...))
+	return gone
+}
+
+func (g group) count(s Source) (n int) {
+	for i := range g {
+		if g[i].Source == s {
+			n++
+		}
+	}
+	return n
 }

@@ -34,13 +34,13 @@ func Snapshot(segments []Segment) route.Batch {
 	b := route.Batch{Source: route.Config, Snapshot: true}
 	for _, s := range segments {
 		for _, v := range s.Remotes {
-			b.Add = append(b.Add, route.Entry{Key: route.Key{Kind: route.RemoteVTEP, VNI: s.VNI, VTEP: v}})
+			b.Add = append(b.Add, route.RemoteEntry(s.VNI, v))
 		}
 		for _, m := range s.MACs {
 			b.Add = append(b.Add, route.MACEntry(s.VNI, m.MAC, m.VTEP, route.Permanent))
 		}
 		for _, n := range s.Neighbours {
-			b.Add = append(b.Add, route.Entry{Key: route.Key{Kind: route.Neighbor, VNI: s.VNI, IP: n.IP}, MAC: n.MAC})
+			b.Add = append(b.Add, route.NeighborEntry(s.VNI, n.IP, n.MAC))
 		}
 	}
 	return b

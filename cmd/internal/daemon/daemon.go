@@ -183,7 +183,14 @@ func (d *Daemon) change(next *config.Config) error {
 	old := d.segments
 	if err := p.commit(func() {
 		for _, r := range diff.Removed {
-			d.table.RemoveVNI(r.VNI) // what operators put into it goes with it
+			// What operators put into it goes with it. What control planes say
+			// of it holds: it may come back.
+			d.carryOut(d.table.RemoveVNI(route.Operator, r.VNI))
+		}
+		for vni, s := range d.segments {
+			if old[vni] == nil {
+				d.give(s)
+			}
 		}
 		d.apply(static.Snapshot(staticInput(next)))
 	}); err != nil {

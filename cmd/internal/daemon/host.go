@@ -123,7 +123,7 @@ func (d *Daemon) followHost() bool {
 		return false
 	}
 	for _, s := range d.segments {
-		if s.untaken > 0 {
+		if len(s.untaken) > 0 {
 			d.retry(s)
 		}
 	}

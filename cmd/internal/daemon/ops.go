@@ -115,15 +115,15 @@ func (d *Daemon) fdbDel(s *segment, c api.FDBChange) (api.Result, error) {
 	if c.MAC.IsZero() {
 		return d.remoteDel(s, c.Dst, c.Port, c.VNI)
 	}
-	var keys []route.Key
+	var have []route.Entry
 	for _, e := range d.macEntries(s.cfg.VNI, c.MAC) {
 		if matches(vtep.VTEP(e.VTEP), c.Dst, c.Port, c.VNI) {
-			keys = append(keys, e.Key)
+			have = append(have, e)
 		}
 	}
-	r := d.remove(s, keys)
-	if len(keys) > 0 || c.MAC.IsMulticast() {
-		return r, missing(r, "no entry for %v", c.MAC)
+	r := d.remove(s, keysOf(have))
+	if len(have) > 0 || c.MAC.IsMulticast() {
+		return r, missing(r, have, "no entry for %v", c.MAC)
 	}
 	e, ok := s.engine.FDB().Get(c.MAC)
 	if !ok {
@@ -139,19 +139,25 @@ func (d *Daemon) fdbDel(s *segment, c api.FDBChange) (api.Result, error) {
 	return api.Result{Changed: 1}, err
 }
 
-// remove takes entries away from every source that has them. What the file
-// names comes back with its next snapshot, and the result says so.
+// remove takes entries away from the file and the operator. What the file
+// names comes back with its next snapshot, and the result says so. What a
+// control plane says is not ours to take back.
 func (d *Daemon) remove(s *segment, keys []route.Key) api.Result {
 	var r api.Result
 	for _, k := range keys {
-		if d.table.Has(route.Config, k) {
+		named, put := d.table.Has(route.Config, k), d.table.Has(route.Operator, k)
+		if named {
 			r.Note = api.NoteNamed
 			// The operator's entry hides the file's: the file's goes first, so
 			// that it does not come back for a moment.
 			d.apply(route.Batch{Source: route.Config, Remove: []route.Key{k}})
 		}
-		d.apply(route.Batch{Source: route.Operator, Remove: []route.Key{k}})
-		r.Changed++
+		if put {
+			d.apply(route.Batch{Source: route.Operator, Remove: []route.Key{k}})
+		}
+		if named || put {
+			r.Changed++
+		}
 	}
 	if r.Changed > 0 {
 		d.follow(s, nil) // the narrowest path may have gone with them
@@ -159,9 +165,15 @@ func (d *Daemon) remove(s *segment, keys []route.Key) api.Result {
 	return r
 }
 
-func missing(r api.Result, format string, args ...any) error {
-	if r.Changed > 0 {
+// missing says why nothing was removed of the entries that were there: they
+// are a control plane's, or there were none.
+func missing(r api.Result, have []route.Entry, format string, args ...any) error {
+	switch {
+	case r.Changed > 0:
 		return nil
+	case len(have) > 0:
+		return api.Refusedf("the entry is from %s, which takes it back itself; an entry of yours takes its place: use replace",
+			apiSource(have[0].Source))
 	}
 	return api.NotFoundf(format, args...)
 }

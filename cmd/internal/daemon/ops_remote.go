@@ -28,10 +28,9 @@ func (d *Daemon) Remotes(sel api.Selector) ([]api.Remote, error) {
 // segmentRemotes returns the remotes of s: those of the flood list, those that
 // entries name, those that were learned. It holds d.mu.
 func (d *Daemon) segmentRemotes(s *segment) []api.Remote {
-	vni := s.cfg.VNI
 	flood := make(map[vtep.VTEP]route.Source)
 	named := make(map[vtep.VTEP]route.Source)
-	for _, e := range d.table.Select(func(k route.Key) bool { return k.VNI == vni }) {
+	for _, e := range d.table.Segment(s.cfg.VNI) {
 		switch e.Key.Kind {
 		case route.RemoteVTEP:
 			flood[vtep.VTEP(e.Key.VTEP)] = e.Source
@@ -102,19 +101,19 @@ func (d *Daemon) floodPut(s *segment, c api.FDBChange) (api.Result, error) {
 
 // flooded returns the members of a flood list.
 func (d *Daemon) flooded(vni uint32) []route.Entry {
-	return d.table.Select(func(k route.Key) bool { return k.Kind == route.RemoteVTEP && k.VNI == vni })
+	return d.table.Segment(vni, route.RemoteVTEP)
 }
 
 // remoteDel takes VTEPs off the flood list. It holds d.mu.
 func (d *Daemon) remoteDel(s *segment, ip netip.Addr, port uint16, vni *uint32) (api.Result, error) {
-	var keys []route.Key
+	var have []route.Entry
 	for _, e := range d.flooded(s.cfg.VNI) {
 		if matches(vtep.VTEP(e.Key.VTEP), ip, port, vni) {
-			keys = append(keys, e.Key)
+			have = append(have, e)
 		}
 	}
-	r := d.remove(s, keys)
-	return r, missing(r, "%v is not a remote of segment %d", ip, s.cfg.VNI)
+	r := d.remove(s, keysOf(have))
+	return r, missing(r, have, "%v is not a remote of segment %d", ip, s.cfg.VNI)
 }
 
 // Neighbours implements [api.Backend].
@@ -127,8 +126,8 @@ func (d *Daemon) Neighbours(sel api.Selector) ([]api.Neighbour, error) {
 	}
 	var out []api.Neighbour
 	for _, s := range segs {
-		vni, first := s.cfg.VNI, len(out)
-		for _, e := range d.table.Select(func(k route.Key) bool { return k.Kind == route.Neighbor && k.VNI == vni }) {
+		first := len(out)
+		for _, e := range d.table.Segment(s.cfg.VNI, route.Neighbor) {
 			out = append(out, s.neighbour(e))
 		}
 		slices.SortFunc(out[first:], func(a, b api.Neighbour) int { return a.IP.Compare(b.IP) })
@@ -155,7 +154,8 @@ func (d *Daemon) NeighChange(c api.NeighChange) (api.Result, error) {
 	case c.Op == api.OpDel && !found:
 		return api.Result{}, api.NotFoundf("no neighbour %v on %s", c.IP, s.cfg.Device)
 	case c.Op == api.OpDel:
-		return d.remove(s, []route.Key{key}), nil
+		r := d.remove(s, []route.Key{key})
+		return r, missing(r, []route.Entry{have}, "no neighbour %v on %s", c.IP, s.cfg.Device)
 	case c.Op == api.OpAdd && found:
 		return api.Result{}, api.Refusedf("%v is at %v already: use replace", c.IP, have.MAC)
 	case c.IP.IsMulticast() || c.IP.IsUnspecified() || !c.IP.IsValid() || c.MAC.IsMulticast() || c.MAC.IsZero():

@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 
 	"vtepd/config"
+	"vtepd/route"
 	"vtepd/vtep"
 	"vtepd/vtep/tap"
 )
@@ -85,6 +86,7 @@ func (p *plan) segment(c *config.Segment) (*segment, error) {
 	if old != nil {
 		s.engine, s.untaken = old.engine, old.untaken
 	} else {
+		s.untaken = make(map[route.Key]struct{})
 		s.engine = vtep.NewSegment(c.VNI, c.Device, p.d.engine.Workers(), s.options(), s.dialer)
 	}
 	return s, nil

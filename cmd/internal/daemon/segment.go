@@ -13,6 +13,7 @@ import (
 
 	"vtepd/config"
 	"vtepd/encap"
+	"vtepd/route"
 	"vtepd/route/path"
 	"vtepd/vtep"
 	"vtepd/vtep/fdb"
@@ -45,7 +46,7 @@ type segment struct {
 	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
 	made        uint64                     // remotes the engine had made at the last look
 	waiting     int                        // strangers that the last look left out
-	untaken     int                        // entries that the engine could not take
+	untaken     map[route.Key]struct{}     // entries that the engine could not take
 }
 
 // logger adds to log which segment it is about.

@@ -80,8 +80,8 @@ func (d *Daemon) segmentStatus(s *segment) api.SegmentStatus {
 		st.Problems = append(st.Problems, fmt.Sprintf("device %s has mtu %d, the paths carry %d: full-size frames are dropped",
 			c.Device, s.deviceMTU, s.pathLimit))
 	}
-	if s.untaken > 0 {
-		st.Problems = append(st.Problems, fmt.Sprintf("%d entries of segment %d are not in force; the log says why", s.untaken, c.VNI))
+	if n := len(s.untaken); n > 0 {
+		st.Problems = append(st.Problems, fmt.Sprintf("%d entries of segment %d are not in force; the log says why", n, c.VNI))
 	}
 	return st
 }
@@ -189,12 +189,11 @@ func (d *Daemon) FDBGet(sel api.Selector, mac packet.MAC) ([]api.FDBEntry, error
 
 // listEntries returns the flood list of s and its multicast entries.
 func (d *Daemon) listEntries(s *segment) []api.FDBEntry {
-	vni := s.cfg.VNI
 	var out []api.FDBEntry
-	for _, e := range d.table.Select(func(k route.Key) bool {
-		return k.VNI == vni && (k.Kind == route.RemoteVTEP || k.Kind == route.MAC && k.MAC.IsMulticast())
-	}) {
-		out = append(out, s.listEntry(e))
+	for _, e := range d.table.Segment(s.cfg.VNI, route.RemoteVTEP, route.MAC) {
+		if e.Key.Kind == route.RemoteVTEP || e.Key.MAC.IsMulticast() {
+			out = append(out, s.listEntry(e))
+		}
 	}
 	slices.SortFunc(out, func(a, b api.FDBEntry) int {
 		return cmp.Or(bytes.Compare(a.MAC[:], b.MAC[:]), a.Dst.Compare(b.Dst), cmp.Compare(a.Port, b.Port))

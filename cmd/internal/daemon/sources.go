@@ -15,9 +15,13 @@ import (
 // apply gives a batch of one source to the route table and what follows from
 // it to the engine and to monitors. What the engine cannot take (a VTEP of a
 // family that we have no address of) is logged, and tried again when the host
-// changes. It holds d.mu.
-func (d *Daemon) apply(b route.Batch) []route.Delta {
-	deltas := d.table.Apply(b)
+// changes. It holds d.mu: so the deltas of several sources are carried out in
+// the order in which the table made them.
+func (d *Daemon) apply(b route.Batch) { d.carryOut(d.table.Apply(b)) }
+
+// carryOut does what deltas of the table say. It holds d.mu since the table
+// made them.
+func (d *Daemon) carryOut(deltas []route.Delta) {
 	byVNI := make(map[uint32][]route.Delta)
 	for _, delta := range deltas {
 		byVNI[delta.Entry.Key.VNI] = append(byVNI[delta.Entry.Key.VNI], delta)
@@ -25,25 +29,43 @@ func (d *Daemon) apply(b route.Batch) []route.Delta {
 	for vni, ds := range byVNI {
 		s := d.segments[vni]
 		if s == nil {
-			continue // the segment went away with its entries
+			continue // not there yet: it gets all entries when it comes
 		}
 		d.applyTo(s, ds)
 		for _, delta := range ds {
 			d.monitor.delta(s, delta)
 		}
 	}
-	return deltas
+}
+
+// give gives a new segment what sources said of it before it came. It holds
+// d.mu.
+func (d *Daemon) give(s *segment) {
+	ds := added(d.table.Segment(s.cfg.VNI))
+	d.applyTo(s, ds)
+	for _, delta := range ds {
+		d.monitor.delta(s, delta)
+	}
 }
 
 // retry gives the engine again what it could not take before. It holds d.mu.
 func (d *Daemon) retry(s *segment) {
-	vni := s.cfg.VNI
-	var ds []route.Delta
-	for _, e := range d.table.Select(func(k route.Key) bool { return k.VNI == vni }) {
+	var es []route.Entry
+	for k := range s.untaken {
+		if e, ok := d.table.Get(k); ok {
+			es = append(es, e)
+		}
+	}
+	clear(s.untaken)
+	d.applyTo(s, added(es))
+}
+
+func added(es []route.Entry) []route.Delta {
+	ds := make([]route.Delta, 0, len(es))
+	for _, e := range es {
 		ds = append(ds, route.Delta{Op: route.Added, Entry: e})
 	}
-	s.untaken = 0
-	d.applyTo(s, ds)
+	return ds
 }
 
 func (d *Daemon) applyTo(s *segment, ds []route.Delta) {
@@ -51,8 +73,9 @@ func (d *Daemon) applyTo(s *segment, ds []route.Delta) {
 	err := s.engine.Change(func(c *vtep.Change) error {
 		var first error
 		for _, delta := range ds {
+			delete(s.untaken, delta.Entry.Key)
 			if err := d.applyDelta(c, delta, now); err != nil {
-				s.untaken++
+				s.untaken[delta.Entry.Key] = struct{}{}
 				if first == nil {
 					first = err
 				}
@@ -61,7 +84,7 @@ func (d *Daemon) applyTo(s *segment, ds []route.Delta) {
 		return first
 	})
 	if err != nil {
-		s.logger(d.log).Warn("entries not in force", zap.Int("count", s.untaken), zap.Error(err))
+		s.logger(d.log).Warn("entries not in force", zap.Int("count", len(s.untaken)), zap.Error(err))
 	}
 }
 
@@ -76,13 +99,17 @@ func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) err
 		return c.AddFlood(vtep.VTEP(e.Key.VTEP))
 	case route.MAC:
 		if e.Key.MAC.IsMulticast() {
-			return c.PutMAC(e.Key.MAC, fdb.Permanent, fdbSource(e.Source), now, d.multicastVTEPs(e.Key.VNI, e.Key.MAC)...)
+			return c.PutMAC(e.Key.MAC, fdb.Permanent, fdbSource(e.Source), now, d.multicastVTEPs(e.Key)...)
 		}
 		if remove {
 			c.DelMAC(e.Key.MAC)
 			return nil
 		}
-		return c.PutMAC(e.Key.MAC, fdbState(e.State), fdbSource(e.Source), now, vtep.VTEP(e.VTEP))
+		err := c.PutMAC(e.Key.MAC, fdbState(e.State), fdbSource(e.Source), now, vtep.VTEP(e.VTEP))
+		if err != nil && delta.Op == route.Replaced {
+			c.DelMAC(e.Key.MAC) // it is no longer where it was, whatever comes
+		}
+		return err
 	case route.Neighbor:
 		if remove {
 			c.DelNeighbour(e.Key.IP)
@@ -95,9 +122,9 @@ func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) err
 
 // multicastVTEPs returns where a multicast MAC goes: each of its VTEPs is an
 // entry of its own in the table.
-func (d *Daemon) multicastVTEPs(vni uint32, mac packet.MAC) []vtep.VTEP {
+func (d *Daemon) multicastVTEPs(k route.Key) []vtep.VTEP {
 	var out []vtep.VTEP
-	for _, e := range d.macEntries(vni, mac) {
+	for _, e := range d.table.Group(k) {
 		out = append(out, vtep.VTEP(e.VTEP))
 	}
 	return out
@@ -105,13 +132,7 @@ func (d *Daemon) multicastVTEPs(vni uint32, mac packet.MAC) []vtep.VTEP {
 
 // macEntries returns the entries of one MAC.
 func (d *Daemon) macEntries(vni uint32, mac packet.MAC) []route.Entry {
-	if !mac.IsMulticast() {
-		if e, ok := d.table.Get(route.MACKey(vni, mac, route.VTEP{})); ok {
-			return []route.Entry{e}
-		}
-		return nil
-	}
-	return d.table.Select(func(k route.Key) bool { return k.Kind == route.MAC && k.VNI == vni && k.MAC == mac })
+	return d.table.Group(route.MACKey(vni, mac, route.VTEP{}))
 }
 
 // A reached is the outer address of a remote.
@@ -148,12 +169,20 @@ func fdbState(s route.State) fdb.State {
 }
 
 func fdbSource(s route.Source) fdb.Source {
-	if s == route.Operator {
+	switch s {
+	case route.Operator:
 		return fdb.Operator
+	case route.Flannel:
+		return fdb.Flannel
+	case route.EVPN:
+		return fdb.EVPN
+	case route.Kube:
+		return fdb.Kube
+	default:
+		return fdb.Config
 	}
-	return fdb.Config
 }
 
-func apiSource(s route.Source) api.Source { return api.Source(fdbSource(s).String()) }
+func apiSource(s route.Source) api.Source { return api.Source(s.String()) }
 
 func apiState(s route.State) api.State { return api.State(fdbState(s).String()) }
