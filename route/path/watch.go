@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,24 +39,59 @@ func topics() []topic {
 	}
 }
 
-// Watch calls changed whenever links, addresses, routes, routing rules, nftables
-// rules or IPsec policies of the host changed, or events were lost, until ctx
-// ends. What changed is to be looked up: only that is reliable, since netlink
-// loses events under load (ENOBUFS). Several goroutines may call changed at the same time.
-func Watch(ctx context.Context, changed func()) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, w := range topics() {
-		f, err := subscribe(w.family, w.groups)
-		if err != nil && w.optional {
+// A Watcher hears what changes on the host.
+type Watcher struct {
+	files []*os.File
+	// Ignored is a route protocol, as that of routes which the caller itself
+	// writes: its routes are no news. 0 is none.
+	Ignored int
+}
+
+// Subscribe begins to listen in the network namespace of the calling thread:
+// what changes from now on is told by Run, which is to be called then, or Close.
+func Subscribe() (*Watcher, error) {
+	w := new(Watcher)
+	for _, t := range topics() {
+		f, err := subscribe(t.family, t.groups)
+		if err != nil && t.optional {
 			continue
 		}
 		if err != nil {
-			g.Go(func() error { return err })
-			break
+			w.Close()
+			return nil, err
 		}
-		g.Go(func() error { return follow(ctx, f, changed) })
+		w.files = append(w.files, f)
+	}
+	return w, nil
+}
+
+// Close ends listening without Run.
+func (w *Watcher) Close() {
+	for _, f := range w.files {
+		f.Close()
+	}
+}
+
+// Run calls changed whenever links, addresses, routes, routing rules, nftables
+// rules or IPsec policies of the host changed, or events were lost, until ctx
+// ends. What changed is to be looked up: only that is reliable, since netlink
+// loses events under load (ENOBUFS). Several goroutines may call changed at the
+// same time.
+func (w *Watcher) Run(ctx context.Context, changed func()) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, f := range w.files {
+		g.Go(func() error { return w.follow(ctx, f, changed) })
 	}
 	return g.Wait()
+}
+
+// Watch is Subscribe and Run.
+func Watch(ctx context.Context, changed func()) error {
+	w, err := Subscribe()
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx, changed)
 }
 
 // subscribe opens a socket that gets the events of some groups.
@@ -76,16 +112,18 @@ func subscribe(family int, groups []uint) (*os.File, error) {
 }
 
 // follow reads events until ctx ends. It closes f.
-func follow(ctx context.Context, f *os.File, changed func()) error {
+func (w *Watcher) follow(ctx context.Context, f *os.File, changed func()) error {
 	defer f.Close()
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) })
 	defer stop()
 	buf := make([]byte, 1<<16)
 	for {
-		_, err := f.Read(buf)
+		n, err := f.Read(buf)
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case err == nil && w.ignores(buf[:n]):
+			continue
 		case err != nil && !errors.Is(err, unix.ENOBUFS):
 			return fmt.Errorf("netlink events: %w", err)
 		}
@@ -95,6 +133,26 @@ func follow(ctx context.Context, f *os.File, changed func()) error {
 		}
 		changed()
 	}
+}
+
+// ignores reports whether all that b tells of are routes of the protocol that
+// is ignored.
+func (w *Watcher) ignores(b []byte) bool {
+	if w.Ignored == 0 {
+		return false
+	}
+	msgs, err := syscall.ParseNetlinkMessage(b)
+	if err != nil || len(msgs) == 0 {
+		return false
+	}
+	for _, m := range msgs {
+		isRoute := m.Header.Type == unix.RTM_NEWROUTE || m.Header.Type == unix.RTM_DELROUTE
+		// struct rtmsg has the protocol in its sixth byte (linux/rtnetlink.h).
+		if !isRoute || len(m.Data) < unix.SizeofRtMsg || int(m.Data[5]) != w.Ignored {
+			return false
+		}
+	}
+	return true
 }
 
 // drain reads what comes within the time to settle.

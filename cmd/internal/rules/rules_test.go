@@ -58,7 +58,8 @@ var layers = []struct {
 }{
 	{"bytes", []string{"vtepd/encap"}},
 	{"state", []string{"vtepd/vtep", "vtepd/vtep/fdb", "vtepd/route", "vtepd/route/static", "vtepd/config"}},
-	{"I/O", []string{"vtepd/vtep/tap", "vtepd/vtep/underlay", "vtepd/route/path", "vtepd/route/bypass"}},
+	{"I/O", []string{"vtepd/vtep/tap", "vtepd/vtep/underlay", "vtepd/route/path", "vtepd/route/bypass",
+		"vtepd/route/claim", "vtepd/route/host"}},
 	{"control", []string{"vtepd/cmd/internal"}},
 	{"commands", []string{"vtepd/cmd"}},
 }

@@ -1,0 +1,193 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"vtepd/route/claim"
+	"vtepd/route/path"
+)
+
+// Config says how a Host works. The zero value is fine.
+type Config struct {
+	// Tick is how often is looked without a reason; 0 is 5 s.
+	Tick time.Duration
+	// Report, if set, is told of what was done and of what became a problem or
+	// ceased to be one. The goroutine of Run calls it.
+	Report func(Report)
+}
+
+// A Report is what one look changed.
+type Report struct {
+	Added, Removed, Corrected int
+	// Settings are kernel settings that were changed, as sysctl(8) has them.
+	Settings []string
+	// Problems are new, Solved ended. They are sentences.
+	Problems, Solved []string
+}
+
+// A Status is what there was at the last look.
+type Status struct {
+	// Wanted is how many prefixes are to have a route, Owned how many routes of
+	// ours the kernel has as they should be.
+	Wanted, Owned int
+	Refused       []Refusal
+	Conflicts     []Conflict
+	// Settings are the kernel settings that were changed, oldest first, with
+	// what they were. They stay at a stop.
+	Settings []string
+	// Looks counts them; Restored is how many routes somebody had removed or
+	// changed, since the start.
+	Looks, Restored uint64
+	// Errors are what the kernel refused.
+	Errors []error
+}
+
+// Problems says in sentences what does not work.
+func (s *Status) Problems() []string {
+	var out []string
+	for _, e := range s.Errors {
+		out = append(out, e.Error())
+	}
+	for _, r := range s.Refused {
+		out = append(out, r.String())
+	}
+	for _, c := range s.Conflicts {
+		if c.Used {
+			out = append(out, c.String())
+		}
+	}
+	return out
+}
+
+const (
+	defaultTick = 5 * time.Second
+	// share bounds the processor time of looks: after each the Host rests that
+	// many times as long as reading the tables took, so that a storm of changes
+	// costs a fifth of one processor. With a few thousand routes that is a tenth
+	// of a second, on a router with a million it is some.
+	share = 4
+	// claimName is what our routes are claimed by.
+	claimName = "kernel routes"
+)
+
+// A Host keeps the routes of the network namespace that Run is called in. Its
+// methods may be called from any goroutine.
+type Host struct {
+	cfg  Config
+	wake chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	wanted *Wanted
+	status Status
+
+	// What follows belongs to the goroutine of Run.
+	claim    *claim.Claim
+	settings settings
+	seed     maphash.Seed
+	direct   map[netip.Addr]onLink // answers of the kernel
+	world    uint64                // that they are true in
+	wrote    map[netip.Prefix]kernelRoute
+	problems map[string]bool
+	// rests says that nothing is wanted and nothing is left.
+	rests bool
+	// reading is how long the last look read tables.
+	reading time.Duration
+}
+
+type onLink struct {
+	hop hop
+	why string
+}
+
+// New makes a Host that wants nothing yet.
+func New(c Config) *Host {
+	if c.Tick == 0 {
+		c.Tick = defaultTick
+	}
+	return &Host{cfg: c, wake: make(chan struct{}, 1), wanted: new(Wanted), settings: settings{root: "/proc/sys/net"},
+		seed: maphash.MakeSeed(), direct: make(map[netip.Addr]onLink), wrote: make(map[netip.Prefix]kernelRoute),
+		problems: make(map[string]bool)}
+}
+
+// Set says anew what is wanted. It does not wait until that is so; see Status.
+func (h *Host) Set(w Wanted) {
+	h.mu.Lock()
+	h.wanted = &w
+	h.mu.Unlock()
+	h.Wake()
+}
+
+// Wake asks for a look. It never waits.
+func (h *Host) Wake() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// Status returns what there was at the last look. The slices are not to be
+// changed.
+func (h *Host) Status() Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.status
+}
+
+// Run keeps the routes until ctx ends. Then it removes them: what the kernel
+// refuses then is the error, as is a kernel that does not tell of changes. The
+// settings stay. It is called once.
+func (h *Host) Run(ctx context.Context) error {
+	w, err := path.Subscribe()
+	if err != nil {
+		return err
+	}
+	watching, stop := context.WithCancel(ctx)
+	watch := make(chan error, 1)
+	go func() { watch <- w.Run(watching, h.Wake) }()
+	err = h.loop(ctx, watch)
+	stop()
+	return errors.Join(err, h.close())
+}
+
+// loop looks until ctx ends or watching does.
+func (h *Host) loop(ctx context.Context, watch <-chan error) error {
+	tick := time.NewTicker(h.cfg.Tick)
+	defer tick.Stop()
+	for {
+		h.look()
+		select {
+		case <-time.After(share * h.reading):
+		case <-ctx.Done():
+			return <-watch
+		}
+		select {
+		case <-ctx.Done():
+			return <-watch
+		case err := <-watch:
+			return err
+		case <-h.wake:
+		case <-tick.C:
+			clear(h.direct) // whatever the digest of the world does not see
+		}
+	}
+}
+
+// look makes the kernel's state what it should be, as far as that goes.
+func (h *Host) look() {
+	h.mu.Lock()
+	w, old := h.wanted, h.status
+	h.mu.Unlock()
+	s := Status{Looks: old.Looks + 1, Restored: old.Restored}
+	rep := h.keep(w, &s)
+	s.Settings = slices.Clone(h.settings.did)
+	h.mu.Lock()
+	h.status = s
+	h.mu.Unlock()
+	h.report(rep, &s)
+}
