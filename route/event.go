@@ -48,17 +48,6 @@ type Key struct {
 	Prefix netip.Prefix // Prefix: masked
 }
 
-// group returns what sources compete for: the key without its VTEP where
-// several VTEPs may hold one thing. The best source that says anything of the
-// group says all of it. A RemoteVTEP is a group of its own, so a flood list is
-// the union of what all sources say.
-func (k Key) group() Key {
-	if k.Kind != RemoteVTEP {
-		k.VTEP = VTEP{}
-	}
-	return k
-}
-
 // State says how long a MAC holds, in the words of `bridge fdb`.
 type State uint8
 

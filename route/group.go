@@ -2,10 +2,46 @@ package route
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+
+	"vtepd/encap/packet"
 )
 
-// A group is what all sources say of one group of keys, by rank and then by
+// A space holds what is of one kind in one segment.
+type space struct {
+	vni  uint32
+	kind Kind
+}
+
+// A subject is what sources compete for in a space: the key without its VTEP
+// where several VTEPs may hold one thing. The best source that says anything
+// of a subject says all of it. A member of a flood list is a subject of its
+// own, so the list is the union of what all sources say.
+type subject struct {
+	addr netip.Addr // of the VTEP of a RemoteVTEP, the Neighbor, the Prefix
+	bits int16      // Prefix
+	port uint16     // RemoteVTEP, like vni
+	vni  uint32
+	mac  packet.MAC // MAC
+}
+
+func (k *Key) space() space { return space{k.VNI, k.Kind} }
+
+func (k *Key) subject() subject {
+	switch k.Kind {
+	case RemoteVTEP:
+		return subject{addr: k.VTEP.Addr, port: k.VTEP.Port, vni: k.VTEP.VNI}
+	case MAC:
+		return subject{mac: k.MAC}
+	case Neighbor:
+		return subject{addr: k.IP}
+	default:
+		return subject{addr: k.Prefix.Addr(), bits: int16(k.Prefix.Bits())}
+	}
+}
+
+// A group is what all sources say of one subject, by rank and then by
 // VTEP, so that the best source's entries stand first and in order.
 type group []Entry
 

@@ -69,8 +69,8 @@ func movedAway(here, there route.Entry) bool {
 	switch {
 	case here.Key.Kind == route.Prefix || here.Key.Kind == route.RemoteVTEP:
 		return false
-	case there.Sticky || here.Sticky:
-		return there.Sticky && !here.Sticky || there.Sticky == here.Sticky && there.Seq > here.Seq
+	case there.Sticky != here.Sticky:
+		return there.Sticky
 	case there.Seq == here.Seq:
 		return there.VTEP.Addr.Less(here.VTEP.Addr)
 	}

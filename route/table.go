@@ -13,22 +13,16 @@ import (
 type Table struct {
 	mu     sync.Mutex
 	ranks  *ranks
-	spaces map[space]map[Key]group
+	spaces map[space]map[subject]group
 	subs   map[*Subscription]struct{} // to what is elsewhere
 	locals map[*Subscription]struct{} // to what is here
 	heard  int                        // MACs and addresses of Here
 }
 
-// A space holds the groups of one kind in one segment.
-type space struct {
-	vni  uint32
-	kind Kind
-}
-
 // NewTable makes an empty table. Operator and configuration rank above the
 // control planes, which rank in the order they are given, the best first.
 func NewTable(planes ...Source) *Table {
-	return &Table{ranks: newRanks(planes), spaces: make(map[space]map[Key]group),
+	return &Table{ranks: newRanks(planes), spaces: make(map[space]map[subject]group),
 		subs: make(map[*Subscription]struct{}), locals: make(map[*Subscription]struct{})}
 }
 
@@ -45,7 +39,7 @@ func (t *Table) Apply(b Batch) []Delta {
 }
 
 func (t *Table) apply(b Batch) []Delta {
-	e := edit{t: t, before: make(map[Key]group)}
+	e := edit{t: t, before: make(map[place]group)}
 	for _, k := range t.removals(b) {
 		e.remove(b.Source, k)
 	}
@@ -94,9 +88,9 @@ func (t *Table) RemoveVNI(s Source, vni uint32) []Delta {
 	return t.apply(Batch{Source: s, Remove: t.keysOf(s, func(k Key) bool { return k.VNI == vni })})
 }
 
-// group returns what all sources say of the group of a key. It holds t.mu.
+// group returns what all sources say of what a key is about. It holds t.mu.
 func (t *Table) group(k Key) group {
-	return t.spaces[space{k.VNI, k.Kind}][k.group()]
+	return t.spaces[k.space()][k.subject()]
 }
 
 // in returns the entry of a key.
@@ -173,54 +167,64 @@ func (t *Table) list(out []Entry, sp space, view func(group) group, want func(Ke
 	return out
 }
 
+// A place is where a table keeps a group.
+type place struct {
+	space
+	subject
+}
+
 // An edit is one batch on its way into a table: it remembers what each group
 // was before.
 type edit struct {
 	t      *Table
-	order  []Key // groups in the order they were first touched
-	before map[Key]group
+	order  []place // of groups, as they were first touched
+	before map[place]group
 }
 
 // touch returns a group to be changed, a copy the first time.
-func (e *edit) touch(k Key) group {
-	g, id := e.t.group(k), k.group()
-	if _, ok := e.before[id]; ok {
+func (e *edit) touch(p place) group {
+	g := e.t.spaces[p.space][p.subject]
+	if _, ok := e.before[p]; ok {
 		return g
 	}
-	e.before[id] = g
-	e.order = append(e.order, id)
+	e.before[p] = g
+	e.order = append(e.order, p)
 	return slices.Clone(g)
 }
 
 func (e *edit) remove(s Source, k Key) {
+	p := place{k.space(), k.subject()}
 	if i, ok := e.t.ranks.find(e.t.group(k), s, k); ok {
-		e.store(k, slices.Delete(e.touch(k), i, i+1))
+		e.store(p, slices.Delete(e.touch(p), i, i+1))
 	}
 }
 
 func (e *edit) put(entry Entry) {
-	g, k := e.touch(entry.Key), entry.Key
-	if i, ok := e.t.ranks.find(g, entry.Source, k); ok {
+	k := entry.Key
+	p, g := place{k.space(), k.subject()}, e.t.group(k)
+	i, ok := e.t.ranks.find(g, entry.Source, k)
+	switch {
+	case !ok:
+		e.store(p, slices.Insert(e.touch(p), i, entry))
+	case g[i] != entry:
+		g = e.touch(p)
 		g[i] = entry
-	} else {
-		g = slices.Insert(g, i, entry)
+		e.store(p, g)
 	}
-	e.store(k, g)
 }
 
 // store puts a group in its place, or takes it away when nothing is left.
-func (e *edit) store(k Key, g group) {
-	sp := space{k.VNI, k.Kind}
-	groups := e.t.spaces[sp]
+func (e *edit) store(p place, g group) {
+	groups := e.t.spaces[p.space]
 	switch {
 	case len(g) > 0 && groups == nil:
-		e.t.spaces[sp] = map[Key]group{k.group(): g}
+		e.t.spaces[p.space] = map[subject]group{p.subject: g}
 	case len(g) > 0:
-		groups[k.group()] = g
+		groups[p.subject] = g
 	default:
-		delete(groups, k.group())
+		delete(groups, p.subject)
 		if len(groups) == 0 {
-			delete(e.t.spaces, sp)
+			delete(e.t.spaces, p.space)
 		}
 	}
 }
@@ -228,13 +232,13 @@ func (e *edit) store(k Key, g group) {
 // finish settles the touched groups, tells subscribers and returns the deltas.
 func (e *edit) finish() []Delta {
 	var gone, came, left, arrived []Delta
-	for _, id := range e.order {
-		before, now := e.before[id], e.t.group(id)
+	for _, p := range e.order {
+		before, now := e.before[p], e.t.spaces[p.space][p.subject]
 		if settled := now.settle(); len(settled) != len(now) {
 			now = settled
-			e.store(id, now)
+			e.store(p, now)
 		}
-		if id.Kind != Prefix {
+		if p.kind != Prefix {
 			e.t.heard += now.count(Here) - before.count(Here)
 		}
 		gone, came = diff(gone, came, before.elsewhere(), now.elsewhere())
