@@ -53,6 +53,7 @@ type Daemon struct {
 	pools   *underlay.Pools
 	engine  *vtep.Engine
 	table   *route.Table
+	local   *route.Local
 	monitor *monitor
 	drops   *dropLog
 
@@ -72,8 +73,9 @@ type Daemon struct {
 // New makes a daemon and opens everything that cfg names. When it returns
 // frames are forwarded. Errors of the host are a *[SystemError].
 func New(cfg *config.Config, o Options) (*Daemon, error) {
+	table := route.NewTable(route.Flannel, route.EVPN, route.Kube)
 	d := &Daemon{opts: o, log: o.Log, started: time.Now(),
-		table: route.NewTable(), monitor: newMonitor(), pools: underlay.NewPools(),
+		table: table, local: route.NewLocal(table, maxStations), monitor: newMonitor(), pools: underlay.NewPools(),
 		hostChanged: make(chan struct{}, 1),
 		segments:    make(map[uint32]*segment),
 		listeners:   make(map[listenKey]*listener),
@@ -208,6 +210,7 @@ func (d *Daemon) change(next *config.Config) error {
 	for i := range diff.Changed {
 		d.reconfigureDevice(&diff.Changed[i])
 	}
+	d.publish()
 	if diff.Log && d.opts.Level.String() != next.Log.Level {
 		d.closing("log level", d.opts.Level.UnmarshalText([]byte(next.Log.Level)))
 	}

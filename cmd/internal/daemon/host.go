@@ -106,6 +106,7 @@ func (d *Daemon) followHost() bool {
 	}
 	defer r.Close()
 	defer d.closeIdle()
+	defer d.publish()
 	d.legacy = bypass.LegacyTables()
 	replan := false
 	for _, s := range d.segments {
@@ -203,4 +204,5 @@ func (d *Daemon) follow(s *segment, r *look) {
 	s.logger(d.log).Info("mtu follows the paths", zap.Int("mtu", want), zap.Int("was", s.mtu))
 	s.mtu, s.deviceMTU = want, want
 	s.engine.SetOptions(s.options())
+	d.publish()
 }

@@ -98,18 +98,7 @@ func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) err
 		}
 		return c.AddFlood(vtep.VTEP(e.Key.VTEP))
 	case route.MAC:
-		if e.Key.MAC.IsMulticast() {
-			return c.PutMAC(e.Key.MAC, fdb.Permanent, fdbSource(e.Source), now, d.multicastVTEPs(e.Key)...)
-		}
-		if remove {
-			c.DelMAC(e.Key.MAC)
-			return nil
-		}
-		err := c.PutMAC(e.Key.MAC, fdbState(e.State), fdbSource(e.Source), now, vtep.VTEP(e.VTEP))
-		if err != nil && delta.Op == route.Replaced {
-			c.DelMAC(e.Key.MAC) // it is no longer where it was, whatever comes
-		}
-		return err
+		return d.applyMAC(c, delta, now)
 	case route.Neighbor:
 		if remove {
 			c.DelNeighbour(e.Key.IP)
@@ -118,6 +107,25 @@ func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) err
 		}
 	}
 	return nil
+}
+
+// applyMAC puts a MAC where it is now. Where that cannot be, it is not left
+// where it was.
+func (d *Daemon) applyMAC(c *vtep.Change, delta route.Delta, now fdb.Tick) error {
+	e := delta.Entry
+	to, state := []vtep.VTEP{vtep.VTEP(e.VTEP)}, fdbState(e.State)
+	switch {
+	case e.Key.MAC.IsMulticast():
+		to, state = d.multicastVTEPs(e.Key), fdb.Permanent
+	case delta.Op == route.Removed:
+		c.DelMAC(e.Key.MAC)
+		return nil
+	}
+	err := c.PutMAC(e.Key.MAC, state, fdbSource(e.Source), now, to...)
+	if err != nil && delta.Op != route.Added {
+		c.DelMAC(e.Key.MAC)
+	}
+	return err
 }
 
 // multicastVTEPs returns where a multicast MAC goes: each of its VTEPs is an
