@@ -59,7 +59,7 @@ var layers = []struct {
 	{"bytes", []string{"vtepd/encap"}},
 	{"state", []string{"vtepd/vtep", "vtepd/vtep/fdb", "vtepd/route", "vtepd/route/static", "vtepd/config"}},
 	{"I/O", []string{"vtepd/vtep/tap", "vtepd/vtep/underlay", "vtepd/route/path", "vtepd/route/bypass",
-		"vtepd/route/claim", "vtepd/route/host"}},
+		"vtepd/route/claim", "vtepd/route/host", "vtepd/route/flannel"}},
 	{"control", []string{"vtepd/cmd/internal"}},
 	{"commands", []string{"vtepd/cmd"}},
 }
@@ -102,7 +102,9 @@ var forbidden = []struct {
 	{"github.com/safchain/ethtool", []string{"vtepd/vtep/underlay/tunnelgso"}, "features matter to what is written into an interface"},
 	{"github.com/google/nftables", []string{"vtepd/route/bypass"}, "it only looks at rules; those we write are route/nft's"},
 	{"github.com/spf13/cobra", []string{"vtepd/cmd/internal/ctl", "vtepd/cmd/vtepctl"}, "the daemon's flags are the file's keys; only vtepctl has a grammar"},
-	{"go.uber.org/zap", []string{"vtepd/cmd"}, "the data path logs nothing; errors go up to who can say what they mean"},
+	{"go.etcd.io/etcd", []string{"vtepd/route/flannel/etcd"}, "a heavy dependency lives in one package"},
+	{"google.golang.org/grpc", []string{"vtepd/route/flannel/etcd"}, "it comes with etcd's client"},
+	{"go.uber.org/zap", []string{"vtepd/cmd", "vtepd/route/flannel/etcd"}, "the data path logs nothing; errors go up to who can say what they mean (etcd's client is told so by zap)"},
 	{"net/http", []string{"vtepd/cmd"}, "the control API is the daemon's"},
 	{"vtepd/route", []string{"vtepd/route", "vtepd/cmd"}, "the engine does not know where reachability came from"},
 }
