@@ -58,13 +58,13 @@ func (d *Daemon) overlooked() bool {
 }
 
 // followNews measures the paths to VTEPs that were learned from the wire, as
-// many as one look takes.
+// many as one look takes, and to those that control planes told of.
 func (d *Daemon) followNews() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var r *look
 	for _, s := range d.segments {
-		if s.engine.Made() == s.made && s.waiting == 0 {
+		if s.engine.Made() == s.made && s.waiting == 0 && !s.stale {
 			continue
 		}
 		if r == nil {
@@ -184,7 +184,8 @@ func (d *Daemon) follow(s *segment, r *look) {
 		defer r.Close()
 	}
 	before := s.pathLimit
-	s.made = s.engine.Made() // what comes from here on is seen by the next look
+	// What comes from here on is seen by the next look.
+	s.made, s.stale = s.engine.Made(), false
 	s.measure(r)
 	s.engine.SetPathMTUs(func(a netip.Addr) int { return s.paths[a].MTU })
 	d.steer(s, r)

@@ -99,7 +99,12 @@ func (d *Daemon) FDBChange(c api.FDBChange) (api.Result, error) {
 // fdbPutDynamic puts an entry that ages: it is the FDB's alone, like a learned
 // one.
 func (d *Daemon) fdbPutDynamic(s *segment, mac packet.MAC, v route.VTEP) (api.Result, error) {
-	r := d.remove(s, keysOf(d.macEntries(s.cfg.VNI, mac)))
+	have := d.macEntries(s.cfg.VNI, mac)
+	if len(have) > 0 && have[0].Source != route.Config && have[0].Source != route.Operator {
+		return api.Result{}, api.Refusedf("%v has an entry from %s, which one that ages does not replace: use static or permanent",
+			mac, apiSource(have[0].Source))
+	}
+	r := d.remove(s, keysOf(have))
 	err := s.engine.Change(func(c *vtep.Change) error {
 		return c.PutMAC(mac, fdb.Dynamic, fdb.Operator, d.engine.Now(), vtep.VTEP(v))
 	})

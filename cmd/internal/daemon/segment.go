@@ -45,6 +45,7 @@ type segment struct {
 	unreachable map[netip.Addr]bool        // remotes that there is no route to
 	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
 	made        uint64                     // remotes the engine had made at the last look
+	stale       bool                       // a control plane changed something after it
 	waiting     int                        // strangers that the last look left out
 	untaken     map[route.Key]struct{}     // entries that the engine could not take
 }

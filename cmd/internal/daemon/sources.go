@@ -19,6 +19,20 @@ import (
 // the order in which the table made them.
 func (d *Daemon) apply(b route.Batch) { d.carryOut(d.table.Apply(b)) }
 
+// take is where a control plane gives its batches. The paths of what is new are
+// looked at within a second, whatever the rate of changes.
+func (d *Daemon) take(b route.Batch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	deltas := d.table.Apply(b)
+	d.carryOut(deltas)
+	for i := range deltas {
+		if s := d.segments[deltas[i].Entry.Key.VNI]; s != nil {
+			s.stale = true
+		}
+	}
+}
+
 // carryOut does what deltas of the table say. It holds d.mu since the table
 // made them.
 func (d *Daemon) carryOut(deltas []route.Delta) {

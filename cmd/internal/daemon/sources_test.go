@@ -19,13 +19,6 @@ func stationAt(vni uint32, addr string) route.Entry {
 	return route.MACEntry(vni, station, route.VTEP{Addr: netip.MustParseAddr(addr), Port: 4789, VNI: vni}, route.Static)
 }
 
-// says has a control plane say something.
-func (d *Daemon) says(b route.Batch) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.apply(b)
-}
-
 // where returns from which source and where a segment has the station, "" if
 // nowhere.
 func where(t *testing.T, d *Daemon, vni uint32) string {
@@ -51,7 +44,7 @@ func TestControlPlaneAndOperator(t *testing.T) {
 		d, _ := start(t, loopback, nil)
 		defer func() { must(t, d.Close()) }()
 		member := route.RemoteEntry(42, stationAt(42, "127.0.0.3").VTEP)
-		d.says(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "127.0.0.3"), member}})
+		d.take(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "127.0.0.3"), member}})
 		wantAt(t, d, 42, "flannel 127.0.0.3")
 		rs, err := d.Remotes(api.Selector{})
 		if err != nil || len(rs) != 2 || rs[1].Source != "flannel" {
@@ -59,23 +52,24 @@ func TestControlPlaneAndOperator(t *testing.T) {
 		}
 		del := api.FDBChange{Op: api.OpDel, MAC: station}
 		for what, err := range map[string]error{
-			"fdb del":    second(d.FDBChange(del)),
-			"remote del": second(d.RemoteChange(api.RemoteChange{Op: api.OpDel, IP: member.Key.VTEP.Addr})),
-			"fdb add":    second(d.FDBChange(api.FDBChange{Op: api.OpAdd, MAC: station, Dst: netip.MustParseAddr("127.0.0.4")})),
+			"fdb del":             second(d.FDBChange(del)),
+			"remote del":          second(d.RemoteChange(api.RemoteChange{Op: api.OpDel, IP: member.Key.VTEP.Addr})),
+			"fdb replace dynamic": second(d.FDBChange(api.FDBChange{Op: api.OpReplace, MAC: station, Dst: netip.MustParseAddr("127.0.0.4"), State: api.Dynamic})),
+			"fdb add":             second(d.FDBChange(api.FDBChange{Op: api.OpAdd, MAC: station, Dst: netip.MustParseAddr("127.0.0.4")})),
 		} {
-			if err == nil || !strings.Contains(err.Error(), "flannel") || !strings.Contains(err.Error(), "replace") {
+			if err == nil || !strings.Contains(err.Error(), "from flannel") || !strings.Contains(err.Error(), ": use ") {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
 		_, err = d.FDBChange(api.FDBChange{Op: api.OpReplace, MAC: station, Dst: netip.MustParseAddr("127.0.0.4")})
 		must(t, err)
 		wantAt(t, d, 42, "operator 127.0.0.4")
-		d.says(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "127.0.0.5")}})
+		d.take(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "127.0.0.5")}})
 		wantAt(t, d, 42, "operator 127.0.0.4")
 		_, err = d.FDBChange(del)
 		must(t, err)
 		wantAt(t, d, 42, "flannel 127.0.0.5")
-		d.says(route.Batch{Source: route.Flannel, Snapshot: true})
+		d.take(route.Batch{Source: route.Flannel, Snapshot: true})
 		wantAt(t, d, 42, "")
 	})
 }
@@ -96,13 +90,13 @@ func TestEntriesBeforeTheirSegment(t *testing.T) {
 			_, err := d.Reload(t.Context())
 			must(t, err)
 		}
-		d.says(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(43, "127.0.0.3")}})
+		d.take(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(43, "127.0.0.3")}})
 		reload(two)
 		wantAt(t, d, 43, "flannel 127.0.0.3")
 		_, err := d.FDBChange(api.FDBChange{Selector: api.Segment(43), Op: api.OpReplace, MAC: station, Dst: netip.MustParseAddr("127.0.0.4")})
 		must(t, err)
 		reload(loopback)
-		d.says(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(43, "127.0.0.5")}})
+		d.take(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(43, "127.0.0.5")}})
 		reload(two)
 		wantAt(t, d, 43, "flannel 127.0.0.5") // the operator's went with the segment
 	})
@@ -117,15 +111,39 @@ func TestEntryOutOfReach(t *testing.T) {
 		problem := func() bool {
 			return slices.ContainsFunc(d.Status().Problems, func(p string) bool { return strings.Contains(p, "1 entries of segment 42 are not in force") })
 		}
-		d.says(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "127.0.0.3")}})
-		d.says(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "2001:db8::3")}})
+		d.take(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "127.0.0.3")}})
+		d.take(route.Batch{Source: route.Flannel, Add: []route.Entry{stationAt(42, "2001:db8::3")}})
 		wantAt(t, d, 42, "")
 		if !problem() {
 			t.Error("status says nothing of it")
 		}
-		d.says(route.Batch{Source: route.Flannel, Remove: []route.Key{stationAt(42, "2001:db8::3").Key}})
+		d.take(route.Batch{Source: route.Flannel, Remove: []route.Key{stationAt(42, "2001:db8::3").Key}})
 		if problem() {
 			t.Error("status says it of an entry that is gone")
+		}
+	})
+}
+
+// TestPathsOfAControlPlane: the MTU follows the VTEPs that a control plane tells
+// of, and takes back.
+func TestPathsOfAControlPlane(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ip(t, "link", "add", "u0", "type", "veth", "peer", "name", "u1")
+		ip(t, "link", "set", "u0", "up")
+		ip(t, "link", "set", "u1", "up")
+		ip(t, "addr", "add", "192.0.2.1/24", "dev", "u0")
+		ip(t, "route", "add", "192.0.2.3", "dev", "u0", "mtu", "1400")
+		d, _ := start(t, "segments: [{vni: 42, local: 192.0.2.1, remotes: [192.0.2.2]}]", nil)
+		defer func() { must(t, d.Close()) }()
+		for _, c := range []struct {
+			add []route.Entry
+			mtu int
+		}{{nil, 1450}, {[]route.Entry{stationAt(42, "192.0.2.3")}, 1350}, {nil, 1450}} {
+			d.take(route.Batch{Source: route.Flannel, Snapshot: true, Add: c.add})
+			d.followNews()
+			if got := d.Segments()[0].MTU; got != c.mtu {
+				t.Errorf("with %d entries mtu %d, want %d", len(c.add), got, c.mtu)
+			}
 		}
 	})
 }
