@@ -104,6 +104,53 @@ func TestBadSegment(t *testing.T) {
 	}
 }
 
+// TestBadRoutedSegment has what is wrong with a routed segment.
+func TestBadRoutedSegment(t *testing.T) {
+	const good = "prefixes: {prefix: 10.2.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:02}"
+	tests := []struct{ text, want string }{
+		{"", `prefixes: is missing; a routed segment needs it (prefixes: [] to fill it at run time)`},
+		{good + "\n  remotes: []", `remotes: says nothing with mode: route: a routed segment has no flood list and no FDB; write prefixes`},
+		{good + "\n  bridge: br0", `bridge: says nothing with mode: route: a routed device carries IP packets without Ethernet headers; leave it out`},
+		{good + "\n  suppress: on", `suppress: says nothing with mode: route: nobody asks for neighbours on a routed segment; leave it out`},
+		{good + "\n  learning: on", `learning: says nothing with mode: route: a routed segment learns nothing from frames; leave it out`},
+		{"prefixes: 10.2.0.0/16", `prefixes: "10.2.0.0/16" is a single value; write a mapping with prefix, via, mac`},
+		{"prefixes: {prefix: 10.2.0.0/16}", `prefixes: via is missing; write {prefix: 10.244.2.0/24, via: 192.0.2.2, mac: 02:00:00:00:00:02}`},
+		{"prefixes: {prefix: 10.2.0.0/16, via: 192.0.2.2}", `prefixes: mac is missing; write that of the device at 192.0.2.2, which takes no frames to another`},
+		{"prefixes: {prefix: 10.2.0.1/16, via: 192.0.2.2, mac: 02:00:00:00:00:02}", `prefixes.prefix: 10.2.0.1/16 has host bits; write 10.2.0.0/16`},
+		{"prefixes: {prefix: 224.0.0.0/4, via: 192.0.2.2, mac: 02:00:00:00:00:02}", `prefixes.prefix: 224.0.0.0/4 is for groups, which are not routed`},
+		{"prefixes: {prefix: '::ffff:10.0.0.0/104', via: 192.0.2.2, mac: 02:00:00:00:00:02}", `prefixes.prefix: "::ffff:10.0.0.0/104" is IPv4 written as IPv6; write it as IPv4`},
+		{"prefixes: {prefix: 10.2.0.0/16, via: 239.0.0.1, mac: 02:00:00:00:00:02}", `prefixes.via: 239.0.0.1 is a multicast address; use group for it`},
+		{"prefixes: {prefix: 10.2.0.0/16, via: 192.0.2.2, mac: 03:00:00:00:00:02}",
+			`prefixes.mac: 03:00:00:00:00:02 is a multicast MAC; write a unicast one (an even first octet, such as 02:...)`},
+		{"prefixes: [{prefix: 10.2.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:02}, {prefix: 10.2.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:03}]",
+			`prefixes[1]: 10.2.0.0/16 via 192.0.2.2 is already given at line 4; keep one`},
+		{"prefixes: [{prefix: 10.2.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:02}, {prefix: 10.3.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:03}, {prefix: 10.4.0.0/16, via: 192.0.2.2}]",
+			`prefixes[2]: mac is missing, and other prefixes via 192.0.2.2 have several; write it`},
+		{"prefixes: []\n  local: '2001:db8::1'", ""},
+	}
+	for _, tt := range tests {
+		text := "segments:\n- vni: 42\n  mode: route\n  " + tt.text
+		if tt.want == "" {
+			must(t, text)
+			continue
+		}
+		got := strings.Split(refusal(t, text), "\n")[0]
+		if _, rest, ok := strings.Cut(got, "segments[0]."); !ok || rest != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+	for text, want := range map[string]string{
+		"mode: routed, remotes: []":             `mode: "routed" is none of bridge, route`,
+		"remotes: [], prefixes: []":             `prefixes: belongs to a routed segment; write mode: route, too`,
+		"prefixes: []":                          `prefixes: belongs to a routed segment; write mode: route, too`,
+		"mode: route, prefixes: [], prefix: []": `prefix: unknown key; did you mean prefixes?`,
+	} {
+		if got := refusal(t, "segments: [{vni: 1, "+text+"}]"); got != "vtepd.yaml:1: segments[0]."+want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
 // TestBadFile has whole files; each want is the beginning of a line.
 func TestBadFile(t *testing.T) {
 	tests := []struct {

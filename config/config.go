@@ -40,6 +40,7 @@ type Datapath struct {
 // A Segment is one VNI with its device. Keys of `underlay` are merged into it.
 type Segment struct {
 	VNI       uint32
+	Mode      Mode
 	Device    string
 	Address   []netip.Prefix // of the device, with host bits
 	MTU       int            // bytes; 0 for auto
@@ -69,9 +70,27 @@ type Segment struct {
 	Neighbours     []Neighbour
 	Suppress       bool
 	Persist        bool
+	Prefixes       []Prefix // routed only, each with a router MAC
 
 	// Line is where the segment starts in the file, 0 for flags.
 	Line int
+}
+
+// Mode says what a segment carries.
+type Mode uint8
+
+// The modes.
+const (
+	Bridged Mode = iota // Ethernet frames, through a TAP
+	Routed              // IP packets, through a TUN
+)
+
+// A Prefix is behind a VTEP, whose router has the given MAC. Behind several
+// VTEPs it stands several times.
+type Prefix struct {
+	Prefix netip.Prefix // masked
+	Via    Destination
+	MAC    packet.MAC
 }
 
 // A Destination is a VTEP: port and VNI are filled in from the segment where

@@ -129,6 +129,36 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// TestRoutedSegment reads prefixes: a MAC that is left out is the one that
+// other prefixes via the same VTEP have, and what underlay says of frames does
+// not count.
+func TestRoutedSegment(t *testing.T) {
+	c := must(t, `
+underlay: {learning: true, ageing: 5m, vlan: pass, port: 8472}
+segments:
+  - vni: 1
+    mode: route
+    device: flannel.1
+    address: 10.244.1.0/32
+    prefixes:
+      - {prefix: 10.244.2.0/24, via: 192.0.2.2}
+      - {prefix: "2001:db8:2::/64", via: 192.0.2.2, mac: 02:00:00:00:00:02}
+      - {prefix: 10.244.2.0/24, via: "192.0.2.3:4789", mac: 02:00:00:00:00:03}
+      - {prefix: 10.9.9.9, via: {ip: "2001:db8::4", vni: 7}, mac: 02:00:00:00:00:04}
+`)
+	s := c.Segments[0]
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	want := []Prefix{
+		{prefix("10.244.2.0/24"), Destination{addr("192.0.2.2"), 8472, 1}, packet.MAC{2, 0, 0, 0, 0, 2}},
+		{prefix("2001:db8:2::/64"), Destination{addr("192.0.2.2"), 8472, 1}, packet.MAC{2, 0, 0, 0, 0, 2}},
+		{prefix("10.244.2.0/24"), Destination{addr("192.0.2.3"), 4789, 1}, packet.MAC{2, 0, 0, 0, 0, 3}},
+		{prefix("10.9.9.9/32"), Destination{addr("2001:db8::4"), 8472, 7}, packet.MAC{2, 0, 0, 0, 0, 4}},
+	}
+	if s.Mode != Routed || !reflect.DeepEqual(s.Prefixes, want) || s.Learning || s.VLANPass || len(c.Warnings()) != 0 {
+		t.Errorf("%+v %v", s, c.Warnings())
+	}
+}
+
 func TestDatapath(t *testing.T) {
 	c := must(t, "segments: [{vni: 1, group: ff05::1}]\ndatapath: {tier: tunnel-gso, workers: 64, spin: 1ms}\nlog: {level: debug, format: json}\ncontrol: {path: ./s}")
 	if c.Datapath != (Datapath{"tunnel-gso", 64, time.Millisecond}) || c.Log != (Log{"debug", "json"}) || c.Control.Path != "./s" {
@@ -177,11 +207,11 @@ segments:
 
 func TestExample(t *testing.T) {
 	c := must(t, Example())
-	if len(c.Segments) != 2 || len(c.Warnings()) != 0 {
+	if len(c.Segments) != 3 || len(c.Warnings()) != 0 {
 		t.Errorf("%+v", c)
 	}
 	keys := append(segmentKeys(), "underlay:", "segments:", "control:", "log:", "datapath:",
-		"path", "level", "format", "tier", "workers", "spin", "dst")
+		"path", "level", "format", "tier", "workers", "spin", "dst", "prefix", "via")
 	for _, key := range keys {
 		if !strings.Contains(Example(), strings.TrimSuffix(key, ":")+": ") && !strings.Contains(Example(), strings.TrimSuffix(key, ":")+":\n") {
 			t.Errorf("the example lacks %s", key)

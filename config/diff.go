@@ -14,7 +14,8 @@ type Change struct {
 type SegmentChange struct{ Old, New Segment }
 
 // Diff compares two configurations. Segments are matched by VNI; their order
-// and lines do not count. An old one that is the zero Config is no running
+// and lines do not count; one whose mode differs is removed and another one
+// added. An old one that is the zero Config is no running
 // configuration, so nothing needs a restart then.
 func Diff(old, next *Config) Change {
 	var c Change
@@ -28,6 +29,8 @@ func Diff(old, next *Config) Change {
 		switch {
 		case !ok:
 			c.Added = append(c.Added, s)
+		case was.Mode != s.Mode:
+			c.Added, c.Removed = append(c.Added, s), append(c.Removed, was)
 		case !same(was, s):
 			c.Changed = append(c.Changed, SegmentChange{was, s})
 		}

@@ -22,6 +22,7 @@ func TestDiff(t *testing.T) {
 		{name: "device", file: "segments:\n- {vni: 1, remotes: [192.0.2.1], device: a}\n- {vni: 2, group: ff05::1}", changed: []uint32{1}},
 		{name: "underlay", file: "underlay: {ttl: 9}\n" + base, changed: []uint32{1, 2}},
 		{name: "default written out", file: "underlay: {ttl: auto, ageing: 5m}\n" + base},
+		{name: "mode", file: "segments:\n- {vni: 1, mode: route, prefixes: []}\n- {vni: 2, group: ff05::1}", added: []uint32{1}, removed: []uint32{1}},
 		{name: "level", file: base + "log: {level: debug}", log: true},
 		{name: "restart", file: base + "log: {format: json}\ncontrol: {path: /x}\ndatapath: {tier: offload, workers: 2, spin: 0}",
 			restart: []string{"control.path", "log.format", "datapath.tier", "datapath.workers", "datapath.spin"}},
@@ -45,6 +46,19 @@ func TestDiff(t *testing.T) {
 			!reflect.DeepEqual(changed, tt.changed) || d.Log != tt.log || !reflect.DeepEqual(d.Restart, tt.restart) {
 			t.Errorf("%s: %+v", tt.name, d)
 		}
+	}
+}
+
+// TestDiffPrefixes wants a changed prefix to be a changed segment.
+func TestDiffPrefixes(t *testing.T) {
+	file := func(via string) *Config {
+		return must(t, "segments: {vni: 1, mode: route, prefixes: {prefix: 10.2.0.0/16, via: "+via+", mac: 02:00:00:00:00:02}}")
+	}
+	if d := Diff(file("192.0.2.2"), file("192.0.2.3")); len(d.Changed) != 1 {
+		t.Errorf("%+v", d)
+	}
+	if d := Diff(file("192.0.2.2"), file("192.0.2.2")); len(d.Changed) != 0 {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -3,9 +3,10 @@ package config
 // Example is a commented file with every key, which [Parse] accepts.
 func Example() string { return example }
 
-const example = `# vtepd: every key with its meaning. Only vni and one of remotes, group and
-# static are required. One value may stand for a list; booleans are true/false
-# or on/off; durations 300s, 5m. Check a file with: vtepd check --config FILE
+const example = `# vtepd: every key with its meaning. Only vni and one of remotes, group,
+# static and prefixes are required. One value may stand for a list; booleans are
+# true/false or on/off; durations 300s, 5m. Check a file with:
+# vtepd check --config FILE
 
 # Given to all segments; each key may stand in a segment and overrides it there.
 # Besides these: ttl tos df udp_csum udp6_zero_csum_tx udp6_zero_csum_rx accept
@@ -54,6 +55,16 @@ segments:
       - {ip: 10.99.0.2, mac: 02:00:00:00:00:02}
     suppress: true                  # answer ARP and ND for known neighbours
     persist: false                  # keep the device at exit
+
+  # A routed segment carries IP packets: its device has no Ethernet headers, and
+  # prefixes say what is behind which VTEP. The longest one decides.
+  - vni: 1
+    mode: route                     # bridge (default) or route
+    device: flannel.1
+    address: [10.244.1.0/32]
+    prefixes:                       # mac: of the peer's device (ip link show there)
+      - {prefix: 10.244.2.0/24, via: 192.0.2.2, mac: 02:00:00:00:00:02}
+      - {prefix: "2001:db8:2::/64", via: 192.0.2.2, mac: 02:00:00:00:00:02}
 
 control:
   path: /run/vtepd/vtepd.sock       # for vtepctl

@@ -29,7 +29,7 @@ const (
 	single optionKind = iota
 	toggle            // may stand without a value
 	list              // may be repeated, or be separated by commas
-	pairs             // a list of A=B
+	pairs             // a list of A=B, or A=B=C
 )
 
 // optionTable is all flags, as INTERFACE.md has them.
@@ -47,11 +47,13 @@ func optionTable() []*option {
 func segmentOptions() []*option {
 	return []*option{
 		{name: "vni", key: "vni", usage: "the segment's `N`, 0-16777215 (required)"},
-		{name: "device", key: "device", usage: "`NAME` of the TAP device (default vx<VNI>)"},
+		{name: "mode", key: "mode", usage: "`bridge|route`: carry Ethernet frames or IP packets (default bridge)"},
+		{name: "device", key: "device", usage: "`NAME` of the TAP or TUN device (default vx<VNI>)"},
 		{name: "local", key: "local", kind: list, usage: "our outer address `IP`, one a family (default: the kernel chooses)"},
 		{name: "interface", key: "interface", usage: "the underlay device `IF`"},
 		{name: "remote", key: "remotes", kind: list, usage: "a VTEP `IP[:PORT]`; empty for none yet"},
 		{name: "group", key: "group", usage: "multicast group `IP`"},
+		{name: "prefix", key: "prefixes", kind: pairs, usage: "a routed prefix's place `CIDR=IP[:PORT]=MAC`; empty for none yet"},
 		{name: "port", key: "port", usage: "UDP port `N` (default 4789)"},
 		{name: "address", key: "address", kind: list, usage: "address `CIDR` of the device"},
 		{name: "mac", key: "mac", usage: "`MAC` of the device"},

@@ -37,6 +37,10 @@ func TestFlagsEqualFile(t *testing.T) {
 control: {path: /s}
 log: {level: debug, format: json}
 datapath: {tier: portable, workers: 3, spin: 0}`},
+		{"--vni 1 --mode route --prefix=", "segments: {vni: 1, mode: route, prefixes: []}"},
+		{"--vni 1 --mode route --prefix 10.2.0.0/16=192.0.2.2:8472=02:00:00:00:00:02,2001:db8:2::/64=2001:db8::2=02:00:00:00:00:03",
+			`segments: {vni: 1, mode: route, prefixes: [{prefix: 10.2.0.0/16, via: 192.0.2.2:8472, mac: 02:00:00:00:00:02},
+			{prefix: "2001:db8:2::/64", via: "2001:db8::2", mac: 02:00:00:00:00:03}]}`},
 		{"--vni 3 --remote= --accept any", "segments: {vni: 3, remotes: [], accept: any}"},
 	}
 	for _, tt := range tests {
@@ -67,6 +71,10 @@ func TestFlagsRefused(t *testing.T) {
 			`--remote: "192.0.2.x" is not an IP address` + "\n" + `--max-macs: "0" is not a number from 1 to 16000000`},
 		{"--vni 1 --static x", `--static: "x" is a single value; write MAC=IP or MAC=IP:PORT`},
 		{"--vni 1 --remote= --neighbour x", `--neighbour: "x" is a single value; write IP=MAC`},
+		{"--vni 1 --mode route", `--prefix: is missing; a routed segment needs it (prefixes: [] to fill it at run time)`},
+		{"--vni 1 --mode route --prefix x", `--prefix: "x" is a single value; write CIDR=IP=MAC or CIDR=IP:PORT=MAC`},
+		{"--vni 1 --mode route --prefix 10.0.0.0/8=192.0.2.1",
+			`--prefix: mac is missing; write that of the device at 192.0.2.1, which takes no frames to another`},
 		{"--vni 1 --static x=192.0.2.1", `--static: "x" is not a MAC address such as 02:00:00:00:00:01`},
 		{"--vni 1 --remote= --learning=maybe", `--learning: "maybe" is neither true nor false`},
 		{"--vni 1 --remote= --address 10.0.0.1/8,10.0.0.1/8", `--address: 10.0.0.1/8 is already given before`},

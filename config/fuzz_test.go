@@ -14,6 +14,8 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		Example(), "", "\x00", "a: b: c", "segments: [{vni: 1, remotes: []}]", "segments: {vni: 1, group: ff05::1, accept: any}",
 		"underlay: &a {port: 1}\nsegments: [{<<: *a, vni: 1}]", "? [a]\n: b", "--- a\n--- b", "!!binary x", "segments: [[[[{}]]]]",
+		"segments: {vni: 1, mode: route, prefixes: [{prefix: 10.0.0.0/8, via: {ip: 192.0.2.1, vni: 3}, mac: 02:00:00:00:00:01}, {prefix: '::/0', via: 192.0.2.1:4}]}",
+		"segments: {vni: 1, mode: route, vlan: pass, prefixes: {prefix: 10.0.0.1, via: 192.0.2.1}}",
 		"segments:\n- {vni: 1, static: [{mac: 02:00:00:00:00:01, dst: {ip: 192.0.2.1, vni: 3}}], neighbours: {ip: 10.0.0.1, mac: 02:00:00:00:00:01}}",
 		"datapath: {workers: auto, spin: 1}\nlog: ~\ncontrol: {path: \"\\0\"}", "&a [*a]", "!%0A", "a: &a\n  b: *a", "\xff\xfea",
 	} {
@@ -63,6 +65,16 @@ func accepted(t *testing.T, c *Config) {
 		dests := slices.Clone(s.Remotes)
 		for _, m := range s.Static {
 			dests = append(dests, m.Dst)
+		}
+		if s.Mode == Routed && (s.Learning || s.Suppress || s.VLANPass || len(dests) > 0 || s.Group.IsValid() || s.Bridge != "") ||
+			s.Mode != Routed && len(s.Prefixes) > 0 {
+			t.Errorf("mode: %+v", s)
+		}
+		for _, p := range s.Prefixes {
+			if p.Prefix != p.Prefix.Masked() || !p.Prefix.IsValid() || p.Prefix.Addr().Is4In6() || p.MAC.IsZero() || p.MAC.IsMulticast() {
+				t.Errorf("prefix %+v", p)
+			}
+			dests = append(dests, p.Via)
 		}
 		for _, d := range dests {
 			if !d.IP.IsValid() || d.IP.IsMulticast() || d.IP.IsUnspecified() || d.IP.Is4In6() || d.IP.Zone() != "" || d.Port == 0 || d.VNI > maxVNI {

@@ -32,7 +32,7 @@ func underlayKeys() []string {
 // segmentKeys are all keys of a segment.
 func segmentKeys() []string {
 	return append([]string{
-		"vni", "device", "address", "remotes", "group", "static", "max_macs", "remote_share", "mac",
+		"vni", "mode", "device", "address", "remotes", "group", "static", "prefixes", "max_macs", "remote_share", "mac",
 		"bridge", "neighbours", "suppress", "persist",
 	}, underlayKeys()...)
 }
@@ -78,6 +78,7 @@ func readSegment(at field, underlay map[string]field) *draft {
 	if d.fields == nil {
 		return nil
 	}
+	d.readMode()
 	for key, f := range underlay {
 		if !d.fields[key].written() {
 			d.fields[key] = f
@@ -85,8 +86,12 @@ func readSegment(at field, underlay map[string]field) *draft {
 	}
 	d.readNames()
 	d.readOuter()
-	d.readDestinations()
-	d.readTable()
+	if d.Mode == Routed {
+		d.readPrefixes()
+	} else {
+		d.readDestinations()
+		d.readTable()
+	}
 	d.check()
 	return d
 }

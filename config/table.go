@@ -10,7 +10,7 @@ import (
 // readDestinations reads where frames are sent to.
 func (d *draft) readDestinations() {
 	f := d.fields
-	if !f["remotes"].written() && !f["group"].written() && !f["static"].written() {
+	if !f["remotes"].written() && !f["group"].written() && !f["static"].written() && !f["prefixes"].written() {
 		d.at.bad("has no destination; write one of remotes, group and static (remotes: [] to fill it at run time)")
 	}
 	known := seen[Destination]{}

@@ -55,19 +55,23 @@ func (o *option) node() *yaml.Node {
 	return seq
 }
 
-// pair is MAC=IP or IP=MAC as a mapping.
+// pair is MAC=IP, IP=MAC or CIDR=IP=MAC as a mapping.
 func (o *option) pair(s string) *yaml.Node {
-	a, b, ok := strings.Cut(s, "=")
-	if !ok {
+	keys := []string{"mac", "dst"}
+	switch o.key {
+	case "neighbours":
+		keys = []string{"ip", "mac"}
+	case "prefixes":
+		keys = []string{"prefix", "via", "mac"}
+	}
+	values := strings.SplitN(s, "=", len(keys))
+	if len(values) < 2 {
 		return text(s) // is refused as not being a mapping
 	}
-	keys := [2]string{"mac", "dst"}
-	if o.key == "neighbours" {
-		keys = [2]string{"ip", "mac"}
-	}
 	m := &yaml.Node{Kind: yaml.MappingNode}
-	put(m, keys[0], text(a))
-	put(m, keys[1], text(b))
+	for i, v := range values {
+		put(m, keys[i], text(v))
+	}
 	return m
 }
 
@@ -81,6 +85,9 @@ func named(list []Problem) {
 		}
 		if p.Path == "--neighbour" && strings.Contains(p.Text, "is a single value") {
 			p.Text = strings.Replace(p.Text, "a mapping with ip, mac", "IP=MAC", 1)
+		}
+		if p.Path == "--prefix" && strings.Contains(p.Text, "is a single value") {
+			p.Text = strings.Replace(p.Text, "a mapping with prefix, via, mac", "CIDR=IP=MAC or CIDR=IP:PORT=MAC", 1)
 		}
 	}
 }
