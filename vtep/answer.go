@@ -5,9 +5,10 @@ import (
 	"vtepd/encap/packet"
 )
 
-// tooBigPerTick is how many senders of oversize frames are told in 100 ms, a
-// worker: a flood of them must not become a flood of answers.
-const tooBigPerTick = 10
+// errorsPerTick is how many senders of frames that cannot be forwarded are told
+// in 100 ms, a worker and segment: a flood of them must not become a flood of
+// answers.
+const errorsPerTick = 10
 
 // suppress answers an ARP request or a neighbour solicitation for a known
 // neighbour on the spot. Announcements and address probes for what is not
@@ -43,11 +44,7 @@ func (w *Worker) suppress(a *attachment, b []byte, p *packet.Parsed) bool {
 // as the inner destination would, whether or not there is a router between
 // (RFC 1191, RFC 8201; kernel: skb_tunnel_check_pmtu).
 func (w *Worker) tooBig(a *attachment, b []byte, p *packet.Parsed, limit int) {
-	now := w.clock.now()
-	if a.tooBigTick != now {
-		a.tooBigTick, a.tooBigs = now, 0
-	}
-	if a.tooBigs >= tooBigPerTick {
+	if !w.mayTell(a) {
 		return
 	}
 	mtu, n := limit-14-4*int(p.Tags), 0
@@ -57,9 +54,29 @@ func (w *Worker) tooBig(a *attachment, b []byte, p *packet.Parsed, limit int) {
 	case packet.IPv6:
 		n = packet.TooBig(w.answer[:], b, p, mtu)
 	}
+	w.tell(a, n, TooBigSent)
+}
+
+// unreachable tells the sender of an IP packet that it has no way to go.
+func (w *Worker) unreachable(a *attachment, b []byte, p *packet.Parsed) {
+	if w.mayTell(a) {
+		w.tell(a, packet.Unreachable(w.answer[:], b, p), UnreachableSent)
+	}
+}
+
+// mayTell reports whether one more sender may be told of an error now.
+func (w *Worker) mayTell(a *attachment) bool {
+	if now := w.clock.now(); a.errorsTick != now {
+		a.errorsTick, a.errors = now, 0
+	}
+	return a.errors < errorsPerTick
+}
+
+// tell writes the first n bytes of w.answer into the device and counts e.
+func (w *Worker) tell(a *attachment, n int, e Event) {
 	if n > 0 && w.writeAnswer(a, n) {
-		a.tooBigs++
-		a.stats.events[TooBigSent].Add(1)
+		a.errors++
+		a.stats.events[e].Add(1)
 	}
 }
 

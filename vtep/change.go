@@ -8,13 +8,15 @@ import (
 
 	"vtepd/encap/packet"
 	"vtepd/vtep/fdb"
+	"vtepd/vtep/fib"
 )
 
 // A Change is a batch of changes by control to one segment: remotes, FDB
-// entries, neighbours. It is made and used inside [Segment.Change].
+// entries, neighbours, prefixes. It is made and used inside [Segment.Change].
 type Change struct {
 	s          *Segment
 	neigh      map[netip.Addr]packet.MAC
+	routes     *fib.Batch
 	floodDirty bool
 }
 
@@ -25,6 +27,9 @@ func (s *Segment) Change(f func(*Change) error) error {
 	defer s.mu.Unlock()
 	c := &Change{s: s}
 	err := f(c)
+	if c.routes != nil {
+		c.routes.Publish()
+	}
 	if c.neigh != nil {
 		s.neigh.Store(&c.neigh)
 	}
@@ -118,6 +123,46 @@ func (c *Change) PutNeighbour(ip netip.Addr, mac packet.MAC) { c.neighbours()[ip
 // DelNeighbour forgets where ip is.
 func (c *Change) DelNeighbour(ip netip.Addr) { delete(c.neighbours(), ip) }
 
+// PutPrefix places a prefix behind v, whose router has the given MAC, beside
+// the other VTEPs that it is behind. Packets go to one of them, by their flow.
+func (c *Change) PutPrefix(p netip.Prefix, v VTEP, router packet.MAC) error {
+	switch {
+	case !c.s.Routed():
+		return fmt.Errorf("%v: segment %d is not routed", p, c.s.vni)
+	case router.IsMulticast() || router.IsZero():
+		return fmt.Errorf("%v: %v is no router's MAC", p, router)
+	}
+	r, err := c.s.remote(v)
+	if err != nil {
+		return err
+	}
+	had, err := c.prefixes().Put(p, fib.Hop{Dest: r.dest, Router: router})
+	if err != nil || had {
+		return err
+	}
+	r.statics++
+	c.s.named(r)
+	c.floodDirty = c.floodDirty || r.statics == 1
+	return nil
+}
+
+// DelPrefix takes a prefix from v. It reports whether it was behind it.
+func (c *Change) DelPrefix(p netip.Prefix, v VTEP) bool {
+	r := c.s.byVTEP[v]
+	if r == nil || !c.s.Routed() || !c.prefixes().Delete(p, r.dest) {
+		return false
+	}
+	c.release(r.dest)
+	return true
+}
+
+func (c *Change) prefixes() *fib.Batch {
+	if c.routes == nil {
+		c.routes = c.s.routes.Batch()
+	}
+	return c.routes
+}
+
 func (c *Change) neighbours() map[netip.Addr]packet.MAC {
 	if c.neigh == nil {
 		c.neigh = maps.Clone(*c.s.neigh.Load())
@@ -125,7 +170,7 @@ func (c *Change) neighbours() map[netip.Addr]packet.MAC {
 	return c.neigh
 }
 
-// release takes back the claims of FDB entries on remotes.
+// release takes back the claims of FDB entries and prefixes on remotes.
 func (c *Change) release(dests ...fdb.Dest) {
 	for _, d := range dests {
 		if r := c.s.RemoteAt(d); r != nil && r.statics > 0 {

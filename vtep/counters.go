@@ -17,11 +17,12 @@ const (
 	TooBigSent                     // the sender of an oversize frame was told
 	OffloadRefused                 // the kernel refused a super-frame, in either direction; it was cut instead
 	RemotesFull                    // a VTEP was not learned: too many are known
+	UnreachableSent                // the sender of a packet to no prefix of a routed segment was told
 	EventCount
 )
 
 var eventNames = [EventCount]string{"checksum_completed", "superframe_split", "too_big_sent",
-	"offload_refused", "remotes_full"}
+	"offload_refused", "remotes_full", "unreachable_sent"}
 
 // String returns the event's name as counters spell it.
 func (e Event) String() string {

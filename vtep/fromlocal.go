@@ -70,6 +70,9 @@ func (w *Worker) frameFromLocal(a *attachment, f *offload.Frame) drop.Reason {
 		}
 		e.frames, e.largest = offload.WireFrames(f.Len, &f.GSO)
 	}
+	if a.routed {
+		return w.route(a, opts, e)
+	}
 	if opts.Suppress && w.suppress(a, b, p) {
 		a.stats.suppressed.Add(1)
 		return drop.None

@@ -272,12 +272,18 @@ type rig struct {
 
 func newRig(tb testing.TB, caps offload.Caps, change ...func(*Options)) *rig {
 	tb.Helper()
+	return newRigOf(NewSegment, tb, caps, change...)
+}
+
+// newRigOf makes a rig of a segment that a function makes.
+func newRigOf(segment func(uint32, string, int, Options, Dialer) *Segment, tb testing.TB, caps offload.Caps, change ...func(*Options)) *rig {
+	tb.Helper()
 	r := &rig{TB: tb, port: &memPort{caps: caps}, recv: &memReceiver{}, send: &memSender{tb: tb}}
 	o := defaults()
 	for _, f := range change {
 		f(&o)
 	}
-	r.seg = NewSegment(42, "vx42", 1, o, memDialer{bad: netip.MustParseAddr("192.0.2.66")})
+	r.seg = segment(42, "vx42", 1, o, memDialer{bad: netip.MustParseAddr("192.0.2.66")})
 	r.w = NewEngine(Config{Senders: []Sender{r.send}}).workers[0]
 	r.serve(&Set{
 		Devices:      []Device{{r.seg, []Port{r.port}}},

@@ -13,7 +13,10 @@ type Port interface {
 	// at least [offload.Headroom] bytes free in front of it. f.Buf has room for
 	// Headroom + [offload.MaxFrame] bytes or more and belongs to the caller
 	// throughout. It never blocks: with nothing to read it returns ErrAgain.
-	// Any other error means that the device is gone or broken.
+	// Any other error means that the device is gone or broken. The device of a
+	// routed segment has no Ethernet headers: its port puts one in front of each
+	// packet, with the EtherType and no addresses, and takes it away in Write, so
+	// that all else is the same.
 	Read(f *offload.Frame) error
 	// Write hands one frame to the host, gathered from pieces in order; the
 	// pieces together are the whole Ethernet frame. gso says what is left to

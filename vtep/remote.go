@@ -31,7 +31,7 @@ type Remote struct {
 	stats  []remoteStats
 
 	flood   bool // member of the flood list; guarded by Segment.mu
-	statics int  // FDB entries of control that point here; guarded by Segment.mu
+	statics int  // FDB entries of control and prefixes that point here; guarded by Segment.mu
 }
 
 // VTEP returns where the remote is.

@@ -9,6 +9,7 @@ import (
 
 	"vtepd/encap/packet"
 	"vtepd/vtep/fdb"
+	"vtepd/vtep/fib"
 )
 
 // maxRemotes bounds the remotes of a segment: [fdb.Dest] is 16 bits wide.
@@ -19,14 +20,16 @@ const maxRemotes = 1 << 16
 // still forwarded, not learned.
 const maxLearnedRemotes = 16384
 
-// A Segment is one VNI: its FDB, remotes, neighbours, options and counters. It
-// knows neither its device nor its sockets; a [Set] joins them. All methods may
-// be called from any goroutine.
+// A Segment is one VNI: its FDB, remotes, neighbours, options and counters. A
+// routed one has prefixes in place of an FDB that is learned. It knows neither
+// its device nor its sockets; a [Set] joins them. All methods may be called from
+// any goroutine.
 type Segment struct {
 	vni     uint32
 	name    string
 	workers int
 	table   *fdb.Table
+	routes  *fib.Table // nil in a bridged segment
 	stats   []stats
 
 	// What the workers read.
@@ -61,6 +64,23 @@ func NewSegment(vni uint32, name string, workers int, opts Options, dialer Diale
 	s.neigh.Store(&map[netip.Addr]packet.MAC{})
 	return s
 }
+
+// NewRouted makes a segment as NewSegment does that carries IP packets: their
+// destination says which VTEP they go to ([Change.PutPrefix]), and frames to and
+// from the VTEPs have an Ethernet header between the routers' MACs, ours being
+// Options.MAC. It neither floods nor learns nor suppresses.
+func NewRouted(vni uint32, name string, workers int, opts Options, dialer Dialer) *Segment {
+	s := NewSegment(vni, name, workers, opts, dialer)
+	s.routes = fib.New()
+	return s
+}
+
+// Routed reports whether the segment carries IP packets.
+func (s *Segment) Routed() bool { return s.routes != nil }
+
+// Prefixes returns the prefixes of a routed segment, to look at; nil for a
+// bridged one.
+func (s *Segment) Prefixes() *fib.Table { return s.routes }
 
 // VNI returns the segment's own VNI.
 func (s *Segment) VNI() uint32 { return s.vni }

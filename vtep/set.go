@@ -28,16 +28,17 @@ type Listener struct {
 // An attachment is a segment as one worker serves it. Only that worker uses
 // it.
 type attachment struct {
-	seg     *Segment
-	port    Port
-	stats   *stats
-	co      *coalescing
-	vnet    bool // the device takes unfinished checksums
-	broken  bool // the device is gone; the owner of the Set was told. The worker's, as co and tooBigs
-	fd      int
-	tooBigs int // answers written in tooBigTick
+	seg    *Segment
+	port   Port
+	stats  *stats
+	co     *coalescing
+	vnet   bool // the device takes unfinished checksums
+	broken bool // the device is gone; the owner of the Set was told. The worker's, as co and errors
+	routed bool // the segment is
+	fd     int
+	errors int // senders told of an error in errorsTick
 
-	tooBigTick tick
+	errorsTick tick
 }
 
 // A socket is a receive socket as one worker serves it.
@@ -79,7 +80,7 @@ func newView(set *Set, i int, old *view, adopted chan<- struct{}) *view {
 		a := kept[port]
 		if a == nil || a.seg != d.Segment {
 			a = &attachment{seg: d.Segment, port: port, stats: &d.Segment.stats[i],
-				vnet: port.Caps().VNetHdr, fd: port.FD()}
+				vnet: port.Caps().VNetHdr, routed: d.Segment.Routed(), fd: port.FD()}
 		}
 		v.attachments = append(v.attachments, a)
 		bySegment[d.Segment] = a

@@ -139,7 +139,12 @@ func (w *Worker) frameToLocal(a *attachment, d *Datagram, frame []byte, now tick
 	case p.Tags > 0 && !opts.PassVLAN:
 		return drop.InnerVLAN
 	}
-	if opts.Learning {
+	if a.routed {
+		if r := unroutable(p, opts, frame); r != drop.None {
+			return r
+		}
+		frame = frame[:p.End] // a device of packets would take padding for payload
+	} else if opts.Learning {
 		if r := w.learn(a, p.Src, now); r != drop.None {
 			return r
 		}

@@ -45,18 +45,25 @@ const (
 	// Oversize is a frame too large for the path; we send no outer fragments.
 	Oversize
 	// NoRemote is a frame whose destination has no VTEP: unknown, and an empty
-	// flood list.
+	// flood list; in a routed segment no prefix, or a group.
 	NoRemote
 	// SendFailed is a datagram that the kernel refused to send.
 	SendFailed
 	// WriteFailed is a frame that the device refused.
 	WriteFailed
 	// Malformed is a frame from the device whose offload fields or lengths
-	// contradict its bytes.
+	// contradict its bytes, and in a routed segment, in both directions, what is
+	// no IP packet by its own header.
 	Malformed
 	// BadChecksum is a super-frame whose inner checksum is wrong, so that it
 	// cannot be split without making a bad checksum good.
 	BadChecksum
+	// OtherHost is an inner destination MAC that is not our VTEP's, where only
+	// that is taken: in a routed segment. Broadcast and multicast are others', too.
+	OtherHost
+	// UnhandledProto is an inner frame that carries neither IPv4 nor IPv6 to a
+	// routed segment: ARP, say.
+	UnhandledProto
 
 	// Count is the number of reasons, None included: the length of an array
 	// indexed by Reason.
@@ -88,8 +95,10 @@ var reasons = [Count]struct {
 	NoRemote:          {"no_remote", tx},
 	SendFailed:        {"send_failed", tx},
 	WriteFailed:       {"write_failed", rx},
-	Malformed:         {"malformed", tx},
+	Malformed:         {"malformed", rx | tx},
 	BadChecksum:       {"bad_checksum", rx | tx},
+	OtherHost:         {"otherhost", rx},
+	UnhandledProto:    {"unhandled_proto", rx},
 }
 
 // String returns the reason's name as counters and logs spell it.

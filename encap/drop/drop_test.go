@@ -29,8 +29,10 @@ var reasons = []struct {
 	{drop.NoRemote, "no_remote", false, true},
 	{drop.SendFailed, "send_failed", false, true},
 	{drop.WriteFailed, "write_failed", true, false},
-	{drop.Malformed, "malformed", false, true},
+	{drop.Malformed, "malformed", true, true},
 	{drop.BadChecksum, "bad_checksum", true, true},
+	{drop.OtherHost, "otherhost", true, false},
+	{drop.UnhandledProto, "unhandled_proto", true, false},
 }
 
 func TestReasons(t *testing.T) {

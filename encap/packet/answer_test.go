@@ -22,6 +22,7 @@ var builders = map[string]builder{
 	"ND":           func(dst, frame []byte, p *packet.Parsed) int { return packet.NeighbourAdvert(dst, frame, p, macC) },
 	"FragNeeded":   func(dst, frame []byte, p *packet.Parsed) int { return packet.FragNeeded(dst, frame, p, 1400) },
 	"PacketTooBig": func(dst, frame []byte, p *packet.Parsed) int { return packet.TooBig(dst, frame, p, 1400) },
+	"Unreachable":  packet.Unreachable,
 }
 
 const maxAnswer = 14 + 8 + 1280
@@ -401,6 +402,59 @@ func TestNoPacketTooBig(t *testing.T) {
 	}
 }
 
+// TestUnreachable: what it answers and what not is as with packets that are
+// too big, but for DF.
+func TestUnreachable(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		from  string
+		quote int // bytes of the packet quoted
+	}{
+		{"over IPv4", ether(typeIPv4, ip4(17, 0, nil, payload(3000))), addrB4.String(), 548},
+		{"with DF", ether(typeIPv4, ip4(6, 0x4000, nil, payload(30))), addrB4.String(), 50},
+		{"over IPv6", ether(typeIPv6, ip6(17, payload(3000))), addrB6.String(), 1232},
+	} {
+		frame := answer(t, builders["Unreachable"], c.frame)
+		if frame == nil {
+			t.Fatalf("%s: no answer", c.name)
+		}
+		d := decode(t, frame)
+		if from := d.NetworkLayer().NetworkFlow().Src().String(); from != c.from {
+			t.Errorf("%s: from %s", c.name, from)
+		}
+		var quoted []byte
+		if m, ok := d.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok {
+			if m.TypeCode != layers.CreateICMPv4TypeCode(3, 0) || m.Id != 0 || m.Seq != 0 {
+				t.Errorf("%s: it is %v", c.name, m.TypeCode)
+			}
+			quoted = m.Payload
+		} else {
+			m := d.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+			if m.TypeCode != layers.CreateICMPv6TypeCode(1, 0) || binary.BigEndian.Uint32(m.Payload) != 0 {
+				t.Errorf("%s: it is %v", c.name, m.TypeCode)
+			}
+			quoted = m.Payload[4:]
+		}
+		if !bytes.Equal(quoted, c.frame[14:14+c.quote]) {
+			t.Errorf("%s: it quotes %x, want %d bytes of the packet", c.name, quoted, c.quote)
+		}
+	}
+	for name, frame := range map[string][]byte{
+		"second fragment":    ether(typeIPv4, ip4(17, 0x2001, nil, payload(30))),
+		"to a group":         edited(ether(typeIPv4, ip4(17, 0, nil, payload(30))), 30, 224, 0, 0, 1),
+		"to an IPv6 group":   edited(ether(typeIPv6, ip6(17, payload(30))), 38, 0xff, 0x02),
+		"ICMP unreachable":   ether(typeIPv4, ip4(1, 0, nil, join([]byte{3}, payload(30)))),
+		"ICMPv6 unreachable": ether(typeIPv6, ip6(58, []byte{1}, payload(30))),
+		"ARP":                arpRequest(t, addrA4, addrB4),
+		"something else":     ether(0x88cc, payload(30)),
+	} {
+		if a := answer(t, builders["Unreachable"], frame); a != nil {
+			t.Errorf("%s is answered: %x", name, a)
+		}
+	}
+}
+
 // TestNoAnswerToAnswers lets two VTEPs answer each other: they must not go on.
 func TestNoAnswerToAnswers(t *testing.T) {
 	for name, frame := range seeds(t) {
@@ -417,7 +471,7 @@ func TestNoAnswerToAnswers(t *testing.T) {
 func TestAnswersAllocateNothing(t *testing.T) {
 	all := seeds(t)
 	dst := make([]byte, maxAnswer)
-	for by, name := range map[string]string{"ARP": "ARP", "ND": "ND", "FragNeeded": "UDP over IPv4", "PacketTooBig": "UDP over IPv6"} {
+	for by, name := range map[string]string{"ARP": "ARP", "ND": "ND", "FragNeeded": "UDP over IPv4", "PacketTooBig": "UDP over IPv6", "Unreachable": "UDP over IPv6"} {
 		frame := all[name]
 		p := parse(t, frame)
 		if n := testing.AllocsPerRun(100, func() {

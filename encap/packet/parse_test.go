@@ -2,6 +2,7 @@ package packet_test
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -294,6 +295,37 @@ func readAll(tb rapid.TB, frame []byte, p *packet.Parsed) {
 	}
 }
 
+// TestBareEthernet is what the port of a device without Ethernet headers and
+// the engine make of an IP packet together.
+func TestBareEthernet(t *testing.T) {
+	for first, want := range map[byte]uint16{0x45: typeIPv4, 0x4f: typeIPv4, 0x60: typeIPv6, 0x00: 0, 0xff: 0, 0x50: 0} {
+		header := bytes.Repeat([]byte{0xa5}, 15)
+		packet.PutBareEthernet(header, first)
+		if want := append(make([]byte, 12), byte(want>>8), byte(want), 0xa5); !bytes.Equal(header, want) {
+			t.Errorf("%#x: %x", first, header)
+		}
+	}
+	for _, c := range []struct {
+		typ  uint16
+		body []byte
+		dst  netip.Addr
+	}{{typeIPv4, ip4(17, 0, nil, udpHeader(0)), addrB4}, {typeIPv6, ip6(17, udpHeader(0)), addrB6}} {
+		frame := append(make([]byte, 14), c.body...)
+		packet.PutBareEthernet(frame, c.body[0])
+		p := parse(t, frame)
+		if got := p.DstIP(frame); got != c.dst || !p.CarriesIP() {
+			t.Errorf("to %v, want %v", got, c.dst)
+		}
+		p.SetEthernet(frame, macB, macA)
+		if again := parse(t, frame); *again != *p || again.Dst != macB || again.Src != macA || !bytes.Equal(frame, exact(ether(c.typ, c.body))) {
+			t.Errorf("addressed: %+v, %x", again, frame)
+		}
+	}
+	if arp := arpRequest(t, addrA4, addrB4); parse(t, arp).CarriesIP() {
+		t.Error("ARP is no IP")
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range seeds(f) {
 		f.Add(s)
@@ -318,6 +350,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 		p.Parse(frame)
 		p.FlowHash(frame)
 		p.L4Checksum(frame)
+		p.DstIP(frame)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -5,7 +5,10 @@
 // Other, which is forwarded but never looked into.
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // Sizes in bytes.
 const (
@@ -98,6 +101,38 @@ func (p *Parsed) Parse(frame []byte) bool {
 func (p *Parsed) HeaderCut(frame []byte) bool {
 	return p.Kind == Other && (p.EtherType == etherIPv4 && len(frame) < p.L3+ipv4Len ||
 		p.EtherType == etherIPv6 && len(frame) < p.L3+ipv6Len)
+}
+
+// CarriesIP reports whether a frame says that it is IPv4 or IPv6. Whether it is
+// says Kind.
+func (p *Parsed) CarriesIP() bool { return p.EtherType == etherIPv4 || p.EtherType == etherIPv6 }
+
+// DstIP returns the IP destination of a frame of kind IPv4 or IPv6.
+func (p *Parsed) DstIP(frame []byte) netip.Addr {
+	if p.Kind == IPv4 {
+		return netip.AddrFrom4([4]byte(frame[p.L3+16 : p.L3+20]))
+	}
+	return netip.AddrFrom16([16]byte(frame[p.L3+24 : p.L3+40]))
+}
+
+// SetEthernet makes the Ethernet addresses of a frame others.
+func (p *Parsed) SetEthernet(frame []byte, dst, src MAC) {
+	copy(frame, dst[:])
+	copy(frame[6:], src[:])
+	p.Dst, p.Src = dst, src
+}
+
+// PutBareEthernet writes to header, of EthernetLen bytes, what stands in front
+// of an IP packet that has no Ethernet header: no addresses, and the EtherType
+// that the packet's first byte says, 0 where it is no IP packet.
+func PutBareEthernet(header []byte, first byte) {
+	clear(header[:EthernetLen])
+	switch first >> 4 {
+	case 4:
+		binary.BigEndian.PutUint16(header[12:], etherIPv4)
+	case 6:
+		binary.BigEndian.PutUint16(header[12:], etherIPv6)
+	}
 }
 
 // parseIPv4 reads an IPv4 header (RFC 791 §3.1).

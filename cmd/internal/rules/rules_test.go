@@ -57,7 +57,7 @@ var layers = []struct {
 	packages []string
 }{
 	{"bytes", []string{"vtepd/encap"}},
-	{"state", []string{"vtepd/vtep", "vtepd/vtep/fdb", "vtepd/route", "vtepd/route/static", "vtepd/config"}},
+	{"state", []string{"vtepd/vtep", "vtepd/vtep/fdb", "vtepd/vtep/fib", "vtepd/route", "vtepd/route/static", "vtepd/config"}},
 	{"I/O", []string{"vtepd/vtep/tap", "vtepd/vtep/underlay", "vtepd/route/path", "vtepd/route/bypass",
 		"vtepd/route/claim", "vtepd/route/host", "vtepd/route/flannel"}},
 	{"control", []string{"vtepd/cmd/internal"}},
@@ -105,6 +105,7 @@ var forbidden = []struct {
 	{"go.etcd.io/etcd", []string{"vtepd/route/flannel/etcd"}, "a heavy dependency lives in one package"},
 	{"google.golang.org/grpc", []string{"vtepd/route/flannel/etcd"}, "it comes with etcd's client"},
 	{"go.uber.org/zap", []string{"vtepd/cmd", "vtepd/route/flannel/etcd"}, "the data path logs nothing; errors go up to who can say what they mean (etcd's client is told so by zap)"},
+	{"github.com/gaissmai/bart", []string{"vtepd/vtep/fib"}, "the longest match is looked up in one place"},
 	{"net/http", []string{"vtepd/cmd"}, "the control API is the daemon's"},
 	{"vtepd/route", []string{"vtepd/route", "vtepd/cmd"}, "the engine does not know where reachability came from"},
 }

@@ -12,10 +12,43 @@ const (
 // FragNeeded writes to dst the ICMP "fragmentation needed" (RFC 1191 §4) that
 // answers the IPv4 packet in frame, from its destination's IP and MAC to its
 // source: packets of mtu bytes fit. It returns the frame's length in bytes, 0
-// where none may be sent (RFC 1122 §3.2.2): without DF, for ICMP errors, for
-// fragments but the first, and to or for groups.
+// where none may be sent: without DF, and as with [Unreachable].
 func FragNeeded(dst, frame []byte, p *Parsed, mtu int) int {
-	if p.Kind != IPv4 || !p.DF || !p.answerable() {
+	if p.Kind != IPv4 || !p.DF {
+		return 0
+	}
+	return icmp4Error(dst, frame, p, 3, 4, uint32(min(mtu, 0xffff)))
+}
+
+// TooBig writes to dst the ICMPv6 "packet too big" (RFC 4443 §3.2) that
+// answers the IPv6 packet in frame, as FragNeeded does. It answers fragments
+// too, but neither ICMPv6 errors and redirects (RFC 4443 §2.4 e) nor packets to
+// groups: a group is no source.
+func TooBig(dst, frame []byte, p *Parsed, mtu int) int {
+	if p.Kind != IPv6 {
+		return 0
+	}
+	return icmp6Error(dst, frame, p, 2, uint32(mtu))
+}
+
+// Unreachable writes to dst the ICMP "network unreachable" (RFC 1812 §5.2.7.1)
+// or the ICMPv6 "no route to destination" (RFC 4443 §3.1) that answers the IP
+// packet in frame, from its destination's IP and MAC to its source. It returns
+// the frame's length in bytes, 0 where none may be sent (RFC 1122 §3.2.2): for
+// ICMP errors, for fragments but the first, and to or for groups.
+func Unreachable(dst, frame []byte, p *Parsed) int {
+	switch p.Kind {
+	case IPv4:
+		return icmp4Error(dst, frame, p, 3, 0, 0)
+	case IPv6:
+		return icmp6Error(dst, frame, p, 1, 0)
+	}
+	return 0
+}
+
+// icmp4Error answers an IPv4 packet. rest is the header's last word.
+func icmp4Error(dst, frame []byte, p *Parsed, typ, code uint8, rest uint32) int {
+	if !p.answerable() {
 		return 0
 	}
 	ip := frame[p.L3:p.End]
@@ -39,19 +72,16 @@ func FragNeeded(dst, frame []byte, p *Parsed, mtu int) int {
 	copy(h[16:20], ip[12:16])
 	binary.BigEndian.PutUint16(h[10:], ^Fold(Sum(h[:ipv4Len], 0)))
 	m := h[ipv4Len:]
-	m[0], m[1] = 3, 4
-	binary.BigEndian.PutUint16(m[6:], uint16(min(mtu, 0xffff)))
+	m[0], m[1] = typ, code
+	binary.BigEndian.PutUint32(m[4:], rest)
 	copy(m[8:], ip[:quote])
 	binary.BigEndian.PutUint16(m[2:], ^Fold(Sum(m, 0)))
 	return n
 }
 
-// TooBig writes to dst the ICMPv6 "packet too big" (RFC 4443 §3.2) that
-// answers the IPv6 packet in frame, as FragNeeded does. It answers fragments
-// too, but neither ICMPv6 errors and redirects (RFC 4443 §2.4 e) nor packets to
-// groups: a group is no source.
-func TooBig(dst, frame []byte, p *Parsed, mtu int) int {
-	if p.Kind != IPv6 || !p.answerable() {
+// icmp6Error answers an IPv6 packet. rest is the header's last word.
+func icmp6Error(dst, frame []byte, p *Parsed, typ uint8, rest uint32) int {
+	if !p.answerable() {
 		return 0
 	}
 	ip := frame[p.L3:p.End]
@@ -70,8 +100,8 @@ func TooBig(dst, frame []byte, p *Parsed, mtu int) int {
 	h := dst[p.L3:n]
 	putIPv6(h, 8+quote, 64, [16]byte(ip[24:40]), [16]byte(ip[8:24]))
 	m := h[ipv6Len:]
-	m[0], m[1], m[2], m[3] = 2, 0, 0, 0
-	binary.BigEndian.PutUint32(m[4:], uint32(mtu))
+	m[0], m[1], m[2], m[3] = typ, 0, 0, 0
+	binary.BigEndian.PutUint32(m[4:], rest)
 	copy(m[8:], ip[:quote])
 	putICMPv6Checksum(h)
 	return n
