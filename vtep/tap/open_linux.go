@@ -28,7 +28,7 @@ const (
 func openOffload(h *netlink.Handle, s Spec, found *netlink.Tuntap) (fds []int, caps offload.Caps, err error) {
 	t := &netlink.Tuntap{
 		LinkAttrs:  netlink.LinkAttrs{Name: s.Name},
-		Mode:       netlink.TUNTAP_MODE_TAP,
+		Mode:       mode(s),
 		Flags:      netlink.TUNTAP_MULTI_QUEUE | netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR,
 		Queues:     s.Queues,
 		NonPersist: !s.Persist,
@@ -100,14 +100,16 @@ func setOffload(fds []int, bits int) error {
 // descriptor where the kernel refuses the device, so that is tried first; the
 // queue it was tried with stays until water's hold the device.
 func openPortable(s Spec) (fds []int, err error) {
-	first, err := tryQueue(s.Name)
+	first, err := tryQueue(s)
 	if err != nil {
 		return nil, explain(err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(first)) }()
 	for range s.Queues {
 		var c water.Config
-		c.DeviceType = water.TAP
+		if c.DeviceType = water.TAP; s.Packets {
+			c.DeviceType = water.TUN
+		}
 		c.Name, c.Persist, c.MultiQueue = s.Name, s.Persist, true
 		w, err := water.New(c)
 		if err != nil {
@@ -130,14 +132,14 @@ func openPortable(s Spec) (fds []int, err error) {
 }
 
 // tryQueue opens one plain queue as water would.
-func tryQueue(name string) (int, error) {
+func tryQueue(s Spec) (int, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open /dev/net/tun: %w", err)
 	}
-	req, err := unix.NewIfreq(name)
+	req, err := unix.NewIfreq(s.Name)
 	if err == nil {
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+		req.SetUint16(uint16(mode(s)) | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE) // the modes are the kernel's IFF_TUN and IFF_TAP
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
 	if err != nil {
@@ -154,6 +156,14 @@ func tryQueue(name string) (int, error) {
 func noQueue(h *netlink.Handle, l netlink.Link) {
 	_ = h.QdiscReplace(&netlink.GenericQdisc{QdiscType: "noqueue",
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT}})
+}
+
+// quiet keeps the kernel from giving a TUN device an IPv6 link-local address by
+// itself, and with it from sending router solicitations that nobody answers. A
+// kernel that refuses has no IPv6.
+func quiet(h *netlink.Handle, l netlink.Link) {
+	const none = 1 // IN6_ADDR_GEN_MODE_NONE
+	_ = h.LinkSetIP6AddrGenMode(l, none)
 }
 
 // adopt takes the descriptor out of a file: a non-blocking duplicate that

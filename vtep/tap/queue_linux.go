@@ -21,8 +21,14 @@ type queue struct {
 	iov  [maxPieces]unix.Iovec
 }
 
-// Queue returns queue i, to be used by one goroutine.
-func (d *Device) Queue(i int) vtep.Port { return d.queues[i] }
+// Queue returns queue i, to be used by one goroutine. It is the same, as a
+// Port, each time.
+func (d *Device) Queue(i int) vtep.Port {
+	if d.packets {
+		return packetQueue{d.queues[i]}
+	}
+	return d.queues[i]
+}
 
 // FD implements [vtep.Port].
 func (q *queue) FD() int { return q.fd }
@@ -30,10 +36,15 @@ func (q *queue) FD() int { return q.fd }
 // Caps implements [vtep.Port].
 func (q *queue) Caps() offload.Caps { return q.caps }
 
-// Read implements [vtep.Port]. The virtio_net_hdr lands at the end of the
-// headroom, so that one read(2) does.
+// Read implements [vtep.Port].
 func (q *queue) Read(f *offload.Frame) error {
 	f.Off = offload.Headroom
+	return q.read(f)
+}
+
+// read reads what the kernel hands over to f.Off. The virtio_net_hdr lands in
+// front of that, so that one read(2) does.
+func (q *queue) read(f *offload.Frame) error {
 	f.GSO = offload.GSO{}
 	at := f.Off
 	if q.caps.VNetHdr {
@@ -59,7 +70,11 @@ func (q *queue) Read(f *offload.Frame) error {
 }
 
 // Write implements [vtep.Port].
-func (q *queue) Write(gso offload.GSO, pieces [][]byte) error {
+func (q *queue) Write(gso offload.GSO, pieces [][]byte) error { return q.write(gso, pieces, 0) }
+
+// write hands the kernel what stands in pieces behind the first skip bytes,
+// which are in the first of them.
+func (q *queue) write(gso offload.GSO, pieces [][]byte, skip int) error {
 	n := 0
 	if q.caps.VNetHdr {
 		gso.Encode(q.hdr[:])
@@ -70,8 +85,8 @@ func (q *queue) Write(gso offload.GSO, pieces [][]byte) error {
 		return unix.EINVAL
 	}
 	for _, p := range pieces {
-		q.set(n, p)
-		n++
+		q.set(n, p[skip:])
+		n, skip = n+1, 0
 	}
 	for {
 		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(q.fd), uintptr(unsafe.Pointer(&q.iov[0])), uintptr(n))

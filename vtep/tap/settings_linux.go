@@ -39,7 +39,9 @@ func (d *Device) Configure(s Settings) error {
 			return fmt.Errorf("set mtu %d: %w", s.MTU, err)
 		}
 	}
-	if !s.MAC.IsZero() && s.MAC != d.MAC {
+	if !s.MAC.IsZero() && s.MAC != d.MAC && d.packets {
+		d.MAC = s.MAC
+	} else if !s.MAC.IsZero() && s.MAC != d.MAC {
 		if err := h.LinkSetHardwareAddr(l, s.MAC[:]); err != nil {
 			return fmt.Errorf("set address %v: %w", s.MAC, err)
 		}
@@ -170,7 +172,7 @@ func (d *Device) restore() error {
 type State struct {
 	Index int
 	MTU   int
-	MAC   packet.MAC
+	MAC   packet.MAC // zero for a TUN device
 	Up    bool
 }
 

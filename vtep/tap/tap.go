@@ -1,7 +1,7 @@
-// Package tap opens TAP devices and sets them up. One device has one opener:
-// `water` for plain queues (the portable tier), which it contains, or netlink's
-// Tuntap for queues with a virtio_net_hdr and super-frames. It knows nothing of
-// VXLAN.
+// Package tap opens TAP and TUN devices and sets them up. One device has one
+// opener: `water` for plain queues (the portable tier), which it contains, or
+// netlink's Tuntap for queues with a virtio_net_hdr and super-frames. It knows
+// nothing of VXLAN.
 package tap
 
 import (
@@ -29,9 +29,12 @@ type Spec struct {
 	ForceMAC bool
 	// Offload asks for a virtio_net_hdr and super-frames.
 	Offload bool
+	// Packets makes it a TUN device, of IP packets. It has no address of its
+	// own: MAC is then just noted in the Device.
+	Packets bool
 }
 
-// A Device is an open TAP device.
+// A Device is an open TAP or TUN device.
 type Device struct {
 	Name  string
 	Index int
@@ -40,8 +43,9 @@ type Device struct {
 	// Why says what kept Caps from being larger; empty when nothing did.
 	Why string
 
-	queues []*queue
-	undo   []func(*netlink.Handle, netlink.Link) error // makes a found device what it was
+	packets bool // it is a TUN device
+	queues  []*queue
+	undo    []func(*netlink.Handle, netlink.Link) error // makes a found device what it was
 }
 
 // ErrExists says that there is a device of the wanted name already.
@@ -62,7 +66,7 @@ func (e *ErrExists) Error() string {
 	return fmt.Sprintf("device %s exists already (kind %s); use another name, or delete it with `ip link del %s`", e.Name, e.Kind, e.Name)
 }
 
-// maxQueues is what a TAP has room for (drivers/net/tun.c, MAX_TAP_QUEUES),
+// maxQueues is what a device has room for (drivers/net/tun.c, MAX_TAP_QUEUES),
 // less the one that is tried first.
 const maxQueues = 256 - 1
 
@@ -86,7 +90,7 @@ func Open(s Spec) (_ *Device, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{Name: s.Name}
+	d := &Device{Name: s.Name, packets: s.Packets}
 	if err := d.open(h, s, found); err != nil {
 		return nil, fmt.Errorf("open device %s: %w", s.Name, err)
 	}
@@ -105,6 +109,9 @@ func Open(s Spec) (_ *Device, err error) {
 	d.Index = l.Attrs().Index
 	if found == nil {
 		noQueue(h, l)
+		if s.Packets {
+			quiet(h, l)
+		}
 	}
 	if err := d.setMAC(h, l, s, found != nil); err != nil {
 		return nil, err
@@ -131,12 +138,23 @@ func existing(h *netlink.Handle, s Spec) (*netlink.Tuntap, error) {
 	switch {
 	case !s.Persist:
 		return nil, &ErrExists{Name: s.Name, Kind: kind}
+	case !isTun && s.Packets:
+		return nil, &ErrExists{Name: s.Name, Kind: kind, Why: "it is no TUN device"}
 	case !isTun:
 		return nil, &ErrExists{Name: s.Name, Kind: kind, Why: "it is no TAP device"}
-	case t.Mode != netlink.TUNTAP_MODE_TAP:
+	case t.Mode != mode(s) && s.Packets:
+		return nil, &ErrExists{Name: s.Name, Kind: kind, Why: "it is a TAP device, which carries Ethernet frames and not packets"}
+	case t.Mode != mode(s):
 		return nil, &ErrExists{Name: s.Name, Kind: kind, Why: "it is a TUN device, which carries no Ethernet frames"}
 	}
 	return t, nil
+}
+
+func mode(s Spec) netlink.TuntapMode {
+	if s.Packets {
+		return netlink.TUNTAP_MODE_TUN
+	}
+	return netlink.TUNTAP_MODE_TAP
 }
 
 // open opens the queues, with super-frames if asked for and possible.
@@ -147,7 +165,7 @@ func (d *Device) open(h *netlink.Handle, s Spec, found *netlink.Tuntap) error {
 			d.Caps = caps
 			d.addQueues(fds)
 			if !caps.USO {
-				d.Why = "the kernel's TAP has no UDP segmentation (Linux 6.2)"
+				d.Why = "the kernel's device has no UDP segmentation (Linux 6.2)"
 			}
 			return nil
 		}
@@ -172,6 +190,10 @@ func (d *Device) addQueues(fds []int) {
 
 // setMAC sets the address that was asked for and notes the one in force.
 func (d *Device) setMAC(h *netlink.Handle, l netlink.Link, s Spec, found bool) error {
+	if d.packets {
+		d.MAC = s.MAC
+		return nil
+	}
 	if !s.MAC.IsZero() && (!found || s.ForceMAC) {
 		if err := h.LinkSetHardwareAddr(l, s.MAC[:]); err != nil {
 			return fmt.Errorf("device %s: set address %v: %w", s.Name, s.MAC, err)
@@ -184,6 +206,9 @@ func (d *Device) setMAC(h *netlink.Handle, l netlink.Link, s Spec, found bool) e
 	}
 	return nil
 }
+
+// Packets reports whether it is a TUN device.
+func (d *Device) Packets() bool { return d.packets }
 
 // Queues returns how many queues the device has.
 func (d *Device) Queues() int { return len(d.queues) }
