@@ -15,8 +15,8 @@ func (w *Worker) route(a *attachment, opts *Options, e *encapsulation) drop.Reas
 		return w.dropFrames(a, e.frame, drop.Malformed)
 	}
 	dst := p.DstIP(b)
-	if dst.IsMulticast() { // no VTEP is all of them, and nobody is told (RFC 1122 §3.2.2)
-		return w.dropFrames(a, e.frame, drop.NoRemote)
+	if dst.IsMulticast() { // nobody is told (RFC 1122 §3.2.2)
+		return w.dropFrames(a, e.frame, drop.Multicast)
 	}
 	set := a.seg.routes.Lookup(dst)
 	if set == nil {

@@ -45,7 +45,7 @@ const (
 	// Oversize is a frame too large for the path; we send no outer fragments.
 	Oversize
 	// NoRemote is a frame whose destination has no VTEP: unknown, and an empty
-	// flood list; in a routed segment no prefix, or a group.
+	// flood list; in a routed segment no prefix.
 	NoRemote
 	// SendFailed is a datagram that the kernel refused to send.
 	SendFailed
@@ -64,6 +64,9 @@ const (
 	// UnhandledProto is an inner frame that carries neither IPv4 nor IPv6 to a
 	// routed segment: ARP, say.
 	UnhandledProto
+	// Multicast is an IP packet to a group from the device of a routed segment:
+	// no VTEP is all of its members. A host that forwards sends such by itself.
+	Multicast
 
 	// Count is the number of reasons, None included: the length of an array
 	// indexed by Reason.
@@ -99,6 +102,7 @@ var reasons = [Count]struct {
 	BadChecksum:       {"bad_checksum", rx | tx},
 	OtherHost:         {"otherhost", rx},
 	UnhandledProto:    {"unhandled_proto", rx},
+	Multicast:         {"multicast", tx},
 }
 
 // String returns the reason's name as counters and logs spell it.

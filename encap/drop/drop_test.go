@@ -33,6 +33,7 @@ var reasons = []struct {
 	{drop.BadChecksum, "bad_checksum", true, true},
 	{drop.OtherHost, "otherhost", true, false},
 	{drop.UnhandledProto, "unhandled_proto", true, false},
+	{drop.Multicast, "multicast", false, true},
 }
 
 func TestReasons(t *testing.T) {

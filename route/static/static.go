@@ -15,6 +15,7 @@ type Segment struct {
 	Remotes    []route.VTEP // flood list, the group included
 	MACs       []MAC
 	Neighbours []Neighbour
+	Prefixes   []Prefix
 }
 
 // A MAC is a MAC behind a VTEP.
@@ -29,6 +30,13 @@ type Neighbour struct {
 	MAC packet.MAC
 }
 
+// A Prefix is behind a VTEP, whose router has a MAC.
+type Prefix struct {
+	Prefix netip.Prefix
+	VTEP   route.VTEP
+	Router packet.MAC
+}
+
 // Snapshot is all that a configuration says.
 func Snapshot(segments []Segment) route.Batch {
 	b := route.Batch{Source: route.Config, Snapshot: true}
@@ -41,6 +49,9 @@ func Snapshot(segments []Segment) route.Batch {
 		}
 		for _, n := range s.Neighbours {
 			b.Add = append(b.Add, route.NeighborEntry(s.VNI, n.IP, n.MAC))
+		}
+		for _, p := range s.Prefixes {
+			b.Add = append(b.Add, route.PrefixEntry(s.VNI, p.Prefix, p.VTEP, p.Router, route.Tunnel))
 		}
 	}
 	return b

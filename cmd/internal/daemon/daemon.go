@@ -190,7 +190,7 @@ func (d *Daemon) change(next *config.Config) error {
 			d.carryOut(d.table.RemoveVNI(route.Operator, r.VNI))
 		}
 		for vni, s := range d.segments {
-			if old[vni] == nil {
+			if was := old[vni]; was == nil || was.engine != s.engine {
 				d.give(s)
 			}
 		}
@@ -200,7 +200,7 @@ func (d *Daemon) change(next *config.Config) error {
 		return err
 	}
 	for vni, s := range d.segments {
-		if old[vni] == nil {
+		if was := old[vni]; was == nil || was.engine != s.engine {
 			s.engine.FDB().SetNotify(d.notifier(s))
 		}
 		d.follow(s, p.look)
@@ -234,6 +234,9 @@ func staticInput(c *config.Config) []static.Segment {
 		}
 		for _, n := range s.Neighbours {
 			in.Neighbours = append(in.Neighbours, static.Neighbour{IP: n.IP, MAC: n.MAC})
+		}
+		for _, p := range s.Prefixes {
+			in.Prefixes = append(in.Prefixes, static.Prefix{Prefix: p.Prefix, VTEP: destination(p.Via), Router: p.MAC})
 		}
 		out = append(out, in)
 	}

@@ -26,7 +26,7 @@ func (p *plan) openDevice(s *segment) error {
 		mac = deviceMAC(s)
 	}
 	dev, err := tap.Open(tap.Spec{Name: c.Device, Queues: p.d.engine.Workers(), Persist: c.Persist,
-		MAC: mac, ForceMAC: !c.MAC.IsZero(), Offload: p.d.tier.offload})
+		MAC: mac, ForceMAC: !c.MAC.IsZero(), Offload: p.d.tier.offload, Packets: c.Mode == config.Routed})
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,11 @@ func (l *dropLog) look() {
 func sayDrops(log *zap.Logger, what string, now, was *[drop.Count]uint64) {
 	for r := range now {
 		if n := now[r] - was[r]; n > 0 {
-			log.Warn(what, zap.Stringer("reason", drop.Reason(r)), zap.Uint64("count", n),
+			level := zap.WarnLevel
+			if drop.Reason(r) == drop.Multicast {
+				level = zap.DebugLevel // no fault of anybody's
+			}
+			log.Log(level, what, zap.Stringer("reason", drop.Reason(r)), zap.Uint64("count", n),
 				zap.Duration("within", dropLogEvery))
 		}
 	}

@@ -153,6 +153,9 @@ func (d *Daemon) replan() bool {
 
 // noteDevice takes up what somebody changed on the device with `ip`.
 func (d *Daemon) noteDevice(s *segment, st tap.State) {
+	if s.dev.Packets() {
+		st.MAC = s.dev.MAC // the kernel knows of none
+	}
 	if st.MTU == s.deviceMTU && st.MAC == s.dev.MAC {
 		return
 	}

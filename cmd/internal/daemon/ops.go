@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"vtepd/cmd/internal/api"
+	"vtepd/config"
 	"vtepd/encap/packet"
 	"vtepd/route"
 	"vtepd/vtep"
@@ -26,6 +27,37 @@ func (d *Daemon) one(sel api.Selector) (*segment, error) {
 		return nil, api.Usagef("there are %d segments: say which with `dev` or `segment` (%s)", len(segs), join(names))
 	}
 	return segs[0], nil
+}
+
+// bridged returns the bridged segment that a change is for; what says in a few
+// words what is changed. It holds d.mu.
+func (d *Daemon) bridged(sel api.Selector, what string) (*segment, error) {
+	s, err := d.one(sel)
+	if err == nil && s.cfg.Mode == config.Routed {
+		err = api.Refusedf("%s is a routed segment and has no %s: it has prefixes (vtepctl route)", s.cfg.Device, what)
+	}
+	return s, err
+}
+
+// routed returns the routed segment that a change is for. Without a selector
+// it is the only one there is. It holds d.mu.
+func (d *Daemon) routed(sel api.Selector) (*segment, error) {
+	if sel.IsZero() {
+		var only []*segment
+		for _, s := range d.ordered() {
+			if s.cfg.Mode == config.Routed {
+				only = append(only, s)
+			}
+		}
+		if len(only) == 1 {
+			return only[0], nil
+		}
+	}
+	s, err := d.one(sel)
+	if err == nil && s.cfg.Mode != config.Routed {
+		err = api.Refusedf("%s is a bridged segment and has no prefixes: that takes `mode: route` in the configuration", s.cfg.Device)
+	}
+	return s, err
 }
 
 // target fills in what a destination leaves to the segment, and makes sure
@@ -54,7 +86,7 @@ func (s *segment) target(ip netip.Addr, port uint16, vni *uint32) (route.VTEP, e
 func (d *Daemon) FDBChange(c api.FDBChange) (api.Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s, err := d.one(c.Selector)
+	s, err := d.bridged(c.Selector, "FDB")
 	if err != nil {
 		return api.Result{}, err
 	}
@@ -216,7 +248,7 @@ func (d *Daemon) FDBFlush(f api.FDBFlush) (api.Result, error) {
 		})
 		vni := s.cfg.VNI
 		var keys []route.Key
-		for _, e := range d.table.Select(func(k route.Key) bool { return k.VNI == vni && k.Kind != route.Neighbor }) {
+		for _, e := range d.table.Select(func(k route.Key) bool { return k.VNI == vni && (k.Kind == route.RemoteVTEP || k.Kind == route.MAC) }) {
 			entry := s.listEntry(e)
 			if f.Takes(&entry) {
 				keys = append(keys, e.Key)

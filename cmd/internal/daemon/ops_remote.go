@@ -34,7 +34,7 @@ func (d *Daemon) segmentRemotes(s *segment) []api.Remote {
 		switch e.Key.Kind {
 		case route.RemoteVTEP:
 			flood[vtep.VTEP(e.Key.VTEP)] = e.Source
-		case route.MAC:
+		case route.MAC, route.Prefix:
 			named[vtep.VTEP(e.VTEP)] = e.Source
 		}
 	}
@@ -69,7 +69,7 @@ func (s *segment) remote(e route.Entry) api.Remote {
 func (d *Daemon) RemoteChange(c api.RemoteChange) (api.Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s, err := d.one(c.Selector)
+	s, err := d.bridged(c.Selector, "flood list")
 	if err != nil {
 		return api.Result{}, err
 	}
@@ -144,7 +144,7 @@ func (s *segment) neighbour(e route.Entry) api.Neighbour {
 func (d *Daemon) NeighChange(c api.NeighChange) (api.Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s, err := d.one(c.Selector)
+	s, err := d.bridged(c.Selector, "neighbours")
 	if err != nil {
 		return api.Result{}, err
 	}

@@ -63,11 +63,16 @@ func (p *plan) abandon() {
 // changed replaced, or a new one.
 func (p *plan) segment(c *config.Segment) (*segment, error) {
 	old := p.d.segments[c.VNI]
+	if old != nil && old.cfg.Mode != c.Mode {
+		old = nil // it goes, and another one comes in its place
+	}
 	s := &segment{cfg: c}
 	if err := s.resolve(p.look); err != nil {
 		return nil, err
 	}
-	if have := p.device(c.Device); have != nil {
+	if have := p.device(c.Device); have != nil && have.cfg.Mode != c.Mode {
+		return nil, fmt.Errorf("device %s cannot change its mode while vtepd runs; give the segment another device, or restart", c.Device)
+	} else if have != nil {
 		s.ports, s.dev, s.mtu, s.deviceMTU = have.ports, have.dev, have.mtu, have.deviceMTU
 	} else if err := p.openDevice(s); err != nil {
 		return nil, err
@@ -87,7 +92,11 @@ func (p *plan) segment(c *config.Segment) (*segment, error) {
 		s.engine, s.untaken = old.engine, old.untaken
 	} else {
 		s.untaken = make(map[route.Key]struct{})
-		s.engine = vtep.NewSegment(c.VNI, c.Device, p.d.engine.Workers(), s.options(), s.dialer)
+		kind := vtep.NewSegment
+		if c.Mode == config.Routed {
+			kind = vtep.NewRouted
+		}
+		s.engine = kind(c.VNI, c.Device, p.d.engine.Workers(), s.options(), s.dialer)
 	}
 	return s, nil
 }
@@ -135,7 +144,7 @@ func (p *plan) commit(fill func()) error {
 	for vni, s := range p.segments {
 		old := oldSegments[vni]
 		s.engine.SetOptions(s.options())
-		if old != nil && old.dialer != s.dialer {
+		if old != nil && old.engine == s.engine && old.dialer != s.dialer {
 			if err := s.engine.SetDialer(s.dialer); err != nil {
 				d.log.Error("paths not moved", zap.Uint32("vni", vni), zap.Error(err))
 			}

@@ -139,6 +139,9 @@ func (s *segment) destinations() []netip.Addr {
 	for _, e := range s.cfg.Static {
 		out = append(out, e.Dst.IP)
 	}
+	for _, p := range s.cfg.Prefixes {
+		out = append(out, p.Via.IP)
+	}
 	return out
 }
 

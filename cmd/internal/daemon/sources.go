@@ -119,6 +119,8 @@ func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) err
 		} else {
 			c.PutNeighbour(e.Key.IP, e.MAC)
 		}
+	case route.Prefix:
+		return applyPrefix(c, delta)
 	}
 	return nil
 }
@@ -140,6 +142,29 @@ func (d *Daemon) applyMAC(c *vtep.Change, delta route.Delta, now fdb.Tick) error
 		c.DelMAC(e.Key.MAC)
 	}
 	return err
+}
+
+// applyPrefix carries out a delta of a prefix. What travels by the host's
+// routes only is not for the data path.
+func applyPrefix(c *vtep.Change, delta route.Delta) (err error) {
+	e, there := delta.Entry, false
+	if delta.Op != route.Removed && e.Way != route.HostOnly {
+		err = c.PutPrefix(e.Key.Prefix, tunnelTo(e), e.MAC)
+		there = err == nil
+	}
+	if old := delta.Old; delta.Op != route.Added && (!there || tunnelTo(old) != tunnelTo(e)) {
+		c.DelPrefix(old.Key.Prefix, tunnelTo(old))
+	}
+	return err
+}
+
+// tunnelTo returns the VTEP that packets for a prefix are sent to.
+func tunnelTo(e route.Entry) vtep.VTEP {
+	v := vtep.VTEP(e.VTEP)
+	if e.L3VNI != 0 {
+		v.VNI = e.L3VNI
+	}
+	return v
 }
 
 // multicastVTEPs returns where a multicast MAC goes: each of its VTEPs is an
