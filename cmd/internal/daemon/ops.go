@@ -39,27 +39,6 @@ func (d *Daemon) bridged(sel api.Selector, what string) (*segment, error) {
 	return s, err
 }
 
-// routed returns the routed segment that a change is for. Without a selector
-// it is the only one there is. It holds d.mu.
-func (d *Daemon) routed(sel api.Selector) (*segment, error) {
-	if sel.IsZero() {
-		var only []*segment
-		for _, s := range d.ordered() {
-			if s.cfg.Mode == config.Routed {
-				only = append(only, s)
-			}
-		}
-		if len(only) == 1 {
-			return only[0], nil
-		}
-	}
-	s, err := d.one(sel)
-	if err == nil && s.cfg.Mode != config.Routed {
-		err = api.Refusedf("%s is a bridged segment and has no prefixes: that takes `mode: route` in the configuration", s.cfg.Device)
-	}
-	return s, err
-}
-
 // target fills in what a destination leaves to the segment, and makes sure
 // that frames can be sent there.
 func (s *segment) target(ip netip.Addr, port uint16, vni *uint32) (route.VTEP, error) {
@@ -246,9 +225,8 @@ func (d *Daemon) FDBFlush(f api.FDBFlush) (api.Result, error) {
 			entry := d.unicastEntry(s, e)
 			return f.Takes(&entry)
 		})
-		vni := s.cfg.VNI
 		var keys []route.Key
-		for _, e := range d.table.Select(func(k route.Key) bool { return k.VNI == vni && (k.Kind == route.RemoteVTEP || k.Kind == route.MAC) }) {
+		for _, e := range d.table.Segment(s.cfg.VNI, route.RemoteVTEP, route.MAC) {
 			entry := s.listEntry(e)
 			if f.Takes(&entry) {
 				keys = append(keys, e.Key)

@@ -34,8 +34,10 @@ func (d *Daemon) segmentRemotes(s *segment) []api.Remote {
 		switch e.Key.Kind {
 		case route.RemoteVTEP:
 			flood[vtep.VTEP(e.Key.VTEP)] = e.Source
-		case route.MAC, route.Prefix:
+		case route.MAC:
 			named[vtep.VTEP(e.VTEP)] = e.Source
+		case route.Prefix:
+			named[tunnelTo(e)] = e.Source
 		}
 	}
 	var out []api.Remote
