@@ -94,7 +94,7 @@ func (s *Store) connected() (*clientv3.Client, error) {
 			Backoff:           backoff.Config{BaseDelay: minReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
 			MinConnectTimeout: dialTimeout,
 		})},
-		Logger:             zap.NewNop(), // errors come back from calls
+		Logger: zap.NewNop(), // errors come back from calls
 	})
 	if err != nil {
 		return nil, s.explain(err)
