@@ -105,7 +105,6 @@ var forbidden = []struct {
 	{"go.etcd.io/etcd", []string{"vtepd/route/flannel/etcd"}, "a heavy dependency lives in one package"},
 	{"google.golang.org/grpc", []string{"vtepd/route/flannel/etcd"}, "it comes with etcd's client"},
 	{"go.uber.org/zap", []string{"vtepd/cmd", "vtepd/route/flannel/etcd"}, "the data path logs nothing; errors go up to who can say what they mean (etcd's client is told so by zap)"},
-	{"github.com/gaissmai/bart", []string{"vtepd/vtep/fib"}, "the longest match is looked up in one place"},
 	{"net/http", []string{"vtepd/cmd"}, "the control API is the daemon's"},
 	{"vtepd/route", []string{"vtepd/route", "vtepd/cmd"}, "the engine does not know where reachability came from"},
 }
