@@ -59,7 +59,7 @@ var layers = []struct {
 	{"bytes", []string{"vtepd/encap"}},
 	{"state", []string{"vtepd/vtep", "vtepd/vtep/fdb", "vtepd/vtep/fib", "vtepd/route", "vtepd/route/static", "vtepd/config"}},
 	{"I/O", []string{"vtepd/vtep/tap", "vtepd/vtep/underlay", "vtepd/route/path", "vtepd/route/bypass",
-		"vtepd/route/claim", "vtepd/route/host", "vtepd/route/flannel"}},
+		"vtepd/route/claim", "vtepd/route/host", "vtepd/route/ipam", "vtepd/route/flannel"}},
 	{"control", []string{"vtepd/cmd/internal"}},
 	{"commands", []string{"vtepd/cmd"}},
 }
