@@ -2,6 +2,7 @@
 # (Debian packages, Go modules) when run as root.
 
 PREFIX  ?= /usr/local
+CNI_BIN ?= /opt/cni/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO      ?= go
 LDFLAGS := -s -w -X vtepd/cmd/internal/build.Version=$(VERSION)
@@ -11,8 +12,8 @@ export CGO_ENABLED ?= 0
 
 all: build
 
-build: ## bin/vtepd and bin/vtepctl, static
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vtepd ./cmd/vtepctl
+build: ## bin/vtepd, bin/vtepctl and bin/vtep-cni, static
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vtepd ./cmd/vtepctl ./cmd/vtep-cni
 
 demo: deps build ## two hosts in namespaces, traffic, a capture, its decode
 	$(GO) run ./cmd/internal/demo -bin bin -out out/demo
@@ -37,15 +38,19 @@ vm-test: build ## two real VMs under qemu
 	.ci/deps vm
 	$(GO) run ./cmd/internal/vmtest -bin bin -out out/vm
 
-install: build ## to PREFIX, with the systemd unit
+install: build ## to PREFIX, with the systemd unit; the network plugin also to CNI_BIN
 	install -D -m 0755 bin/vtepd $(DESTDIR)$(PREFIX)/sbin/vtepd
 	install -D -m 0755 bin/vtepctl $(DESTDIR)$(PREFIX)/bin/vtepctl
+	install -D -m 0755 bin/vtep-cni $(DESTDIR)$(PREFIX)/sbin/vtep-cni
+	install -D -m 0755 bin/vtep-cni $(DESTDIR)$(CNI_BIN)/vtep-cni
+	install -d -m 0755 $(DESTDIR)/etc/cni/net.d
 	install -D -m 0644 deploy/vtepd.service $(DESTDIR)/lib/systemd/system/vtepd.service
 	test -e $(DESTDIR)/etc/vtepd/vtepd.yaml || { install -d -m 0755 $(DESTDIR)/etc/vtepd && \
 	  bin/vtepd config example > $(DESTDIR)/etc/vtepd/vtepd.yaml.example; }
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/vtepd $(DESTDIR)$(PREFIX)/bin/vtepctl $(DESTDIR)/lib/systemd/system/vtepd.service
+	rm -f $(DESTDIR)$(PREFIX)/sbin/vtepd $(DESTDIR)$(PREFIX)/sbin/vtep-cni $(DESTDIR)$(CNI_BIN)/vtep-cni \
+	  $(DESTDIR)$(PREFIX)/bin/vtepctl $(DESTDIR)/lib/systemd/system/vtepd.service
 
 deps: ## Debian packages that demo and tests use
 	.ci/deps

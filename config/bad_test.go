@@ -193,6 +193,13 @@ func TestBadFile(t *testing.T) {
 				`3: datapath.workers: "65" is not a number from 1 to 64 or auto`, `3: datapath.spin: "2s" is too long; at most 1s is allowed`,
 			}},
 		{"control: {path: /" + strings.Repeat("x", 107) + "}\nsegments: [{vni: 1, remotes: []}]", []string{"1: control.path: "}},
+		{"cni: {enable: maybe, conf_dir: net.d, bin_dir: '', version: 2, subnets: x,\n subnet: [10.0.0.0/31, 10.244.1.0, 224.0.0.0/8, 10.1.0.0/16,\n 10.1.2.0/24]}",
+			[]string{
+				`1: cni.subnets: unknown key; did you mean subnet?`, `1: cni.enable: "maybe" is neither`, `1: cni.conf_dir: "net.d" does not begin with a slash`, `1: cni.bin_dir: "" does not begin`,
+				`1: cni.version: "2" is none of 0.3.1, 0.4.0, 1.0.0, 1.1.0`,
+				`2: cni.subnet[0]: 10.0.0.0/31 is too small: a gateway and one pod take at least a /30`, `2: cni.subnet[1]: "10.244.1.0" has no prefix length`,
+				`2: cni.subnet[2]: 224.0.0.0/8 has no addresses that pods may have`, `3: cni.subnet[4]: 10.1.2.0/24 overlaps 10.1.0.0/16`,
+			}},
 		{"[a]: 1\nsegments: [{vni: 1, remotes: []}]", []string{"1: a key must be a plain word"}},
 	}
 	for _, tt := range tests {

@@ -17,6 +17,7 @@ type Config struct {
 	Control  Control
 	Log      Log
 	Datapath Datapath
+	CNI      CNI
 
 	warnings []Problem
 }

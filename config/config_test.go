@@ -32,6 +32,7 @@ func TestDefaults(t *testing.T) {
 		Control:  Control{"/run/vtepd/vtepd.sock"},
 		Log:      Log{"info", "console"},
 		Datapath: Datapath{"auto", 0, 50 * time.Microsecond},
+		CNI:      CNI{ConfDir: "/etc/cni/net.d", BinDir: "/opt/cni/bin", Version: "1.0.0"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

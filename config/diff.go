@@ -7,6 +7,7 @@ type Change struct {
 	Added, Removed []Segment
 	Changed        []SegmentChange
 	Log            bool     // the log level differs
+	CNI            bool     // what container runtimes are told differs
 	Restart        []string // keys that differ and take effect only by a restart
 }
 
@@ -41,6 +42,7 @@ func Diff(old, next *Config) Change {
 		}
 	}
 	c.Log = old.Log.Level != next.Log.Level
+	c.CNI = !reflect.DeepEqual(old.CNI, next.CNI)
 	if old.Control.Path != "" {
 		c.Restart = restart(old, next)
 	}

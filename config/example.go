@@ -77,4 +77,12 @@ datapath:
   tier: auto                        # portable, offload, tunnel-gso
   workers: auto                     # or 1-64
   spin: 50us                        # how long a worker polls before it sleeps
+
+# Containers of this node, by the network plugin vtep-cni.
+cni:
+  enable: false                     # write 10-vtepd.conflist for container runtimes
+  conf_dir: /etc/cni/net.d          # into this folder
+  bin_dir: /opt/cni/bin             # where their plugins are; vtep-cni is put there
+  version: 1.0.0                    # of the CNI specification: 0.3.1, 0.4.0, 1.0.0, 1.1.0
+  subnet: [10.244.1.0/24]           # of the pods, where no control plane gives it
 `

@@ -100,7 +100,7 @@ func (r *report) syntax(err error, data []byte) {
 // when the report has no problems.
 func build(r *report, root *yaml.Node) *Config {
 	c := defaults()
-	top := newField(r, root, root.Line, "").mapping([]string{"underlay", "segments", "control", "log", "datapath"})
+	top := newField(r, root, root.Line, "").mapping([]string{"underlay", "segments", "control", "log", "datapath", "cni"})
 	if top == nil {
 		return c
 	}
@@ -115,7 +115,8 @@ func build(r *report, root *yaml.Node) *Config {
 			c.Segments = append(c.Segments, d.Segment)
 		}
 	}
-	if len(items) == 0 && len(r.problems) == 0 {
+	readCNI(top["cni"], &c.CNI)
+	if len(items) == 0 && len(r.problems) == 0 && !hasControlPlane(top) {
 		line := max(top["segments"].line, 1)
 		r.refuse(line, "segments", "there is none; write at least one, such as {vni: 42, remotes: [192.0.2.2]}")
 	}
@@ -140,6 +141,7 @@ func defaults() *Config {
 		Control:  Control{Path: defaultControl},
 		Log:      Log{Level: "info", Format: "console"},
 		Datapath: Datapath{Tier: "auto", Spin: defaultSpin},
+		CNI:      defaultCNI(),
 	}
 }
 

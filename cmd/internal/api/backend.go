@@ -14,6 +14,8 @@ import (
 type Backend interface {
 	Version() Version
 	Status() Status
+	// Node answers at any time, also before there are subnets.
+	Node() Node
 	// Segments returns the segments, ordered by VNI.
 	Segments() []SegmentStatus
 	Counters(Selector) (Counters, error)

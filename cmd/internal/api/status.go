@@ -31,6 +31,8 @@ type Status struct {
 	Workers      int                 `json:"workers"`
 	Sockets      List[Socket]        `json:"sockets"`
 	Segments     List[SegmentStatus] `json:"segments"`
+	// Node is left out where nobody gives subnets to pods.
+	Node *Node `json:"node,omitempty"`
 	// Problems are sentences about what does not work now.
 	Problems List[string] `json:"problems"`
 }

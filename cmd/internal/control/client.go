@@ -59,6 +59,12 @@ func (c *Client) Status(ctx context.Context) (s api.Status, err error) {
 	return s, err
 }
 
+// Node asks for the subnets of this node's pods.
+func (c *Client) Node(ctx context.Context) (n api.Node, err error) {
+	err = c.get(ctx, "/v1/node", nil, &n)
+	return n, err
+}
+
 // Segments asks for segments.
 func (c *Client) Segments(ctx context.Context, s api.Selector) (out []api.SegmentStatus, err error) {
 	err = c.get(ctx, "/v1/segments", values(s), &out)

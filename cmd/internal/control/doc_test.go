@@ -168,7 +168,7 @@ func TestDocHasEveryField(t *testing.T) {
 			}
 		}
 	}
-	for _, v := range []any{api.Version{}, api.Status{}, api.SegmentStatus{}, api.Counters{}, api.FDBEntry{}, api.FDBChange{},
+	for _, v := range []any{api.Version{}, api.Status{}, api.Node{}, api.SegmentStatus{}, api.Counters{}, api.FDBEntry{}, api.FDBChange{},
 		api.FDBFlush{}, api.Remote{}, api.RemoteChange{}, api.Neighbour{}, api.NeighChange{}, api.Event{}, api.Result{}, errorBody{}} {
 		walk(reflect.TypeOf(v))
 	}

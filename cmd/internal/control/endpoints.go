@@ -16,6 +16,10 @@ func (h *handler) status(http.ResponseWriter, *request) (any, error) {
 	return h.backend.Status(), nil
 }
 
+func (h *handler) node(http.ResponseWriter, *request) (any, error) {
+	return h.backend.Node(), nil
+}
+
 func (h *handler) segments(_ http.ResponseWriter, r *request) (any, error) {
 	s, err := r.selector()
 	if err != nil {

@@ -42,6 +42,7 @@ func TestEndpointsGood(t *testing.T) {
 	}{
 		{"GET", "/v1/version", "", "", `{"version":"v1.2.3","go":"go1.26","pid":4242}`},
 		{"GET", "/v1/status", "", "", `{"version":"v1.2.3","pid":4242,"uptime_seconds":3723,`},
+		{"GET", "/v1/node", "", "", `{"subnets":["10.244.1.0/24","fd00:1::/64"],"mtu":1450,"source":"flannel",`},
 		{"GET", "/v1/segments", "", "", `[{"vni":42,"device":"vx42",`},
 		{"GET", "/v1/segments?dev=vx43&segment=43", "", "", `[{"vni":43,`},
 		{"GET", "/v1/counters", "", "", `{"segments":[{"vni":42,`},

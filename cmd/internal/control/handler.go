@@ -58,6 +58,7 @@ func newHandler(b api.Backend) *handler {
 	h.routes = map[string]map[string]route{
 		"/v1/version":    {get: {serve: h.version}},
 		"/v1/status":     {get: {serve: h.status}},
+		"/v1/node":       {get: {serve: h.node}},
 		"/v1/segments":   {get: {serve: h.segments, params: selector}},
 		"/v1/counters":   {get: {serve: h.counters, params: selector}},
 		"/v1/fdb":        {get: {serve: h.fdb, params: []string{"dev", "segment", "mac"}}, post: {serve: h.fdbChange}},

@@ -55,9 +55,30 @@ func (a *app) statusText(s *api.Status) {
 			line("    problem: %s", p)
 		}
 	}
+	if s.Node != nil {
+		line("  pods %s", nodeText(s.Node))
+	}
 	for _, p := range s.Problems {
 		line("  problem: %s", p)
 	}
+}
+
+func nodeText(n *api.Node) string {
+	var subnets []string
+	for _, p := range n.Subnets {
+		subnets = append(subnets, p.String())
+	}
+	text := orNone(subnets)
+	if n.Source != "" {
+		text += fmt.Sprintf(" mtu %d from %s", n.MTU, n.Source)
+	}
+	if n.Waiting != "" {
+		text += ", waiting: " + n.Waiting
+	}
+	if n.Conflist != "" {
+		text += ", conflist " + n.Conflist
+	}
+	return text
 }
 
 func tierText(g *api.SegmentStatus, usual string) string {

@@ -68,6 +68,7 @@ type Daemon struct {
 	egresses  map[int]*egress // by interface index
 	legacy    [2]string       // tables of iptables-legacy at the last look
 	found     findings        // of the last look; what would change them makes another
+	node      node
 }
 
 // New makes a daemon and opens everything that cfg names. When it returns
@@ -80,6 +81,7 @@ func New(cfg *config.Config, o Options) (*Daemon, error) {
 		segments:    make(map[uint32]*segment),
 		listeners:   make(map[listenKey]*listener),
 		egresses:    make(map[int]*egress),
+		node:        node{given: make(map[api.Source]PodSubnets)},
 		cfg:         &config.Config{},
 	}
 	workers := cfg.Datapath.Workers
@@ -111,6 +113,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.drops.run(ctx) })
+	g.Go(func() error { return d.keepTelling(ctx) })
 	return g.Wait()
 }
 
@@ -211,6 +214,7 @@ func (d *Daemon) change(next *config.Config) error {
 		d.reconfigureDevice(&diff.Changed[i])
 	}
 	d.publish()
+	d.followCNI(&diff)
 	if diff.Log && d.opts.Level.String() != next.Log.Level {
 		d.closing("log level", d.opts.Level.UnmarshalText([]byte(next.Log.Level)))
 	}

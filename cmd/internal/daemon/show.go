@@ -44,6 +44,8 @@ func (d *Daemon) Status() api.Status {
 	for _, s := range st.Segments {
 		st.Problems = append(st.Problems, s.Problems...)
 	}
+	node, problems := d.nodeStatus()
+	st.Node, st.Problems = node, append(st.Problems, problems...)
 	return st
 }
 

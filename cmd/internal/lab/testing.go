@@ -50,11 +50,11 @@ func Hosts(t testing.TB, n int, w Wire) []*Host {
 	return hosts
 }
 
-// Build builds vtepd and vtepctl for the tests of a package and returns the
+// Build builds vtepd, vtepctl and vtep-cni for the tests of a package and returns the
 // folder they are in. It is called from TestMain.
 func Build(dir string, flags ...string) error {
 	args := append(append([]string{"build", "-o", dir + string(filepath.Separator)}, flags...),
-		"vtepd/cmd/vtepd", "vtepd/cmd/vtepctl")
+		"vtepd/cmd/vtepd", "vtepd/cmd/vtepctl", "vtepd/cmd/vtep-cni")
 	_, err := run(exec.Command("go", args...))
 	return err
 }

@@ -110,9 +110,15 @@ func (b *Backend) Status() api.Status {
 			{Addr: netip.MustParseAddrPort("0.0.0.0:4789"), Device: "eth0", Dropped: 3},
 			{Addr: netip.MustParseAddrPort("[ff05::100]:4789"), Group: true},
 		},
-		Segments: b.Segments(),
+		Segments: b.Segments(), Node: new(b.Node()),
 		Problems: []string{"no route to 2001:db8::2"},
 	}
+}
+
+// Node implements [api.Backend].
+func (b *Backend) Node() api.Node {
+	return api.Node{Subnets: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+		MTU: 1450, Source: api.Flannel, Conflist: "/etc/cni/net.d/10-vtepd.conflist"}
 }
 
 // Segments implements [api.Backend].
