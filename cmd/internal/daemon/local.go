@@ -1,6 +1,9 @@
 package daemon
 
-import "vtepd/route"
+import (
+	"vtepd/config"
+	"vtepd/route"
+)
 
 // maxStations is how many MACs and addresses of our own ports are kept for
 // sources that advertise them.
@@ -15,8 +18,8 @@ func (d *Daemon) publish() {
 		if s.failed {
 			continue
 		}
-		out = append(out, route.Segment{VNI: s.cfg.VNI, Device: s.cfg.Device, V4: s.v4, V6: s.v6,
-			Port: s.cfg.Port, MAC: s.dev.MAC, MTU: s.deviceMTU})
+		out = append(out, route.Segment{VNI: s.cfg.VNI, Device: s.cfg.Device, Routed: s.cfg.Mode == config.Routed,
+			V4: s.v4, V6: s.v6, Port: s.cfg.Port, MAC: s.dev.MAC, MTU: s.deviceMTU})
 	}
 	d.local.SetSegments(out)
 }

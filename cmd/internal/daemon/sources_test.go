@@ -175,10 +175,10 @@ func TestSegmentsAreOffered(t *testing.T) {
 		d.followHost()
 		s.MTU, s.MAC = 1300, packet.MAC{2, 0, 0, 0, 0, 0x99}
 		want("the device was changed", s)
-		next = strings.Replace(loopback, "vni: 42", "vni: 41", 1)
+		next = "underlay: {local: 127.0.0.1}\nsegments: [{vni: 41, mode: route, prefixes: []}]\n"
 		_, err := d.Reload(t.Context())
 		must(t, err)
 		now := d.running()[0]
-		want("another segment", route.Segment{VNI: 41, Device: "vx41", V4: s.V4, Port: 4789, MAC: now.dev.MAC, MTU: now.deviceMTU})
+		want("another segment", route.Segment{VNI: 41, Device: "vx41", Routed: true, V4: s.V4, Port: 4789, MAC: now.dev.MAC, MTU: now.deviceMTU})
 	})
 }
