@@ -143,39 +143,14 @@ func (h *Host) Status() Status {
 // refuses then is the error, as is a kernel that does not tell of changes. The
 // settings stay. It is called once.
 func (h *Host) Run(ctx context.Context) error {
-	w, err := path.Subscribe()
-	if err != nil {
-		return err
-	}
-	watching, stop := context.WithCancel(ctx)
-	watch := make(chan error, 1)
-	go func() { watch <- w.Run(watching, h.Wake) }()
-	err = h.loop(ctx, watch)
-	stop()
-	return errors.Join(err, h.close())
-}
-
-// loop looks until ctx ends or watching does.
-func (h *Host) loop(ctx context.Context, watch <-chan error) error {
-	tick := time.NewTicker(h.cfg.Tick)
-	defer tick.Stop()
-	for {
-		h.look()
-		select {
-		case <-time.After(share * h.reading):
-		case <-ctx.Done():
-			return <-watch
-		}
-		select {
-		case <-ctx.Done():
-			return <-watch
-		case err := <-watch:
-			return err
-		case <-h.wake:
-		case <-tick.C:
+	err := path.Keep(ctx, h.wake, h.cfg.Tick, func(ticked bool) time.Duration {
+		if ticked {
 			clear(h.direct) // whatever the digest of the world does not see
 		}
-	}
+		h.look()
+		return share * h.reading
+	})
+	return errors.Join(err, h.close())
 }
 
 // look makes the kernel's state what it should be, as far as that goes.
