@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/netip"
 
 	"vtepd/encap/packet"
 )
@@ -36,6 +37,14 @@ type Backend interface {
 	RemoteChange(RemoteChange) (Result, error)
 	Neighbours(Selector) ([]Neighbour, error)
 	NeighChange(NeighChange) (Result, error)
+
+	// Routes calls emit with each prefix of the routed segments as FDB does,
+	// ordered within a segment.
+	Routes(s Selector, emit func(Route) error) error
+	// RouteGet returns the longest prefix that holds an address, once for each
+	// VTEP that it is behind and segment. None is an error of kind [NotFound].
+	RouteGet(Selector, netip.Addr) ([]Route, error)
+	RouteChange(RouteChange) (Result, error)
 
 	// Reload reads the configuration file again and returns when it is in
 	// force. A file with problems is an [*Error] of kind [Refused] that lists

@@ -50,8 +50,8 @@ type FDBEntry struct {
 // An Op is what is to be done with an entry.
 type Op string
 
-// The operations, as `bridge fdb` has them. Remotes and neighbours know only
-// OpAdd and OpDel.
+// The operations, as `bridge fdb` has them. Remotes know only OpAdd and OpDel,
+// neighbours and routes OpReplace, too.
 const (
 	// OpAdd refuses a MAC that has a static or operator entry. It replaces a
 	// learned one.

@@ -55,16 +55,6 @@ type NeighChange struct {
 	MAC packet.MAC `json:"mac,omitzero"`
 }
 
-// A Route is a prefix behind a VTEP, of a routed segment.
-type Route struct {
-	Prefix  netip.Prefix `json:"prefix"`
-	Via     netip.Addr   `json:"via"` // the VTEP
-	MAC     packet.MAC   `json:"mac,omitzero"`
-	Ifname  string       `json:"ifname"`
-	Segment uint32       `json:"segment"`
-	Source  Source       `json:"source"`
-}
-
 // A Result is the answer to a change that was carried out.
 type Result struct {
 	// Changed is how many entries were added, replaced or deleted.

@@ -47,11 +47,23 @@ type Socket struct {
 	Dropped uint64 `json:"dropped"`
 }
 
+// A Mode says what a segment carries.
+type Mode string
+
+// The modes, as the configuration has them.
+const (
+	ModeBridge Mode = "bridge" // Ethernet frames
+	ModeRoute  Mode = "route"  // IP packets
+)
+
 // A SegmentStatus is one segment at a glance.
 type SegmentStatus struct {
-	VNI    uint32     `json:"vni"`
-	Device string     `json:"device"`
-	MAC    packet.MAC `json:"mac"`
+	VNI    uint32 `json:"vni"`
+	Mode   Mode   `json:"mode"`
+	Device string `json:"device"`
+	// MAC is the device's, and of a routed segment, whose device has none, that
+	// of our VTEP.
+	MAC packet.MAC `json:"mac"`
 	// MTU is the device's in bytes.
 	MTU int `json:"mtu"`
 	// Local are the outer addresses frames leave with, at most one a family.
@@ -69,6 +81,8 @@ type SegmentStatus struct {
 	// Remotes and Entries are how many VTEPs and FDB entries there are.
 	Remotes int `json:"remotes"`
 	Entries int `json:"fdb_entries"`
+	// Prefixes is how many a routed segment has in the data path.
+	Prefixes int `json:"prefixes"`
 	// Tier is the daemon's, or a slower one that the segment's options or the
 	// host asked for; Reason says why then.
 	Tier   string `json:"tier"`

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -79,28 +80,7 @@ func (c *Client) Counters(ctx context.Context, s api.Selector) (out api.Counters
 
 // FDB calls each with every entry as it arrives, until it returns an error.
 func (c *Client) FDB(ctx context.Context, s api.Selector, each func(api.FDBEntry) error) error {
-	body, err := c.open(ctx, answerTime, http.MethodGet, "/v1/fdb", values(s), nil)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	d := json.NewDecoder(body)
-	if _, err := d.Token(); err != nil {
-		return c.broken(err)
-	}
-	for d.More() {
-		var e api.FDBEntry
-		if err := d.Decode(&e); err != nil {
-			return c.broken(err)
-		}
-		if err := each(e); err != nil {
-			return err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return c.broken(err)
-	}
-	return nil
+	return streamed(ctx, c, "/v1/fdb", s, each)
 }
 
 // FDBGet asks for the entries of one MAC.
@@ -143,6 +123,24 @@ func (c *Client) NeighChange(ctx context.Context, change api.NeighChange) (api.R
 	return c.post(ctx, "/v1/neighbours", change)
 }
 
+// Routes calls each with every prefix as it arrives, until it returns an error.
+func (c *Client) Routes(ctx context.Context, s api.Selector, each func(api.Route) error) error {
+	return streamed(ctx, c, "/v1/routes", s, each)
+}
+
+// RouteGet asks for the longest prefix that holds an address.
+func (c *Client) RouteGet(ctx context.Context, s api.Selector, ip netip.Addr) (out []api.Route, err error) {
+	v := values(s)
+	v.Set("ip", ip.String())
+	err = c.get(ctx, "/v1/routes", v, &out)
+	return out, err
+}
+
+// RouteChange changes the prefixes.
+func (c *Client) RouteChange(ctx context.Context, change api.RouteChange) (api.Result, error) {
+	return c.post(ctx, "/v1/routes", change)
+}
+
 // Reload makes the daemon read its configuration file and returns when it is
 // in force.
 func (c *Client) Reload(ctx context.Context) (r api.Result, err error) {
@@ -178,6 +176,33 @@ func (c *Client) post(ctx context.Context, path string, document any) (r api.Res
 	}
 	err = c.do(ctx, answerTime, http.MethodPost, path, nil, body, &r)
 	return r, err
+}
+
+// streamed calls each with every element of an array as it arrives, until it
+// returns an error.
+func streamed[T any](ctx context.Context, c *Client, path string, s api.Selector, each func(T) error) error {
+	body, err := c.open(ctx, answerTime, http.MethodGet, path, values(s), nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	d := json.NewDecoder(body)
+	if _, err := d.Token(); err != nil {
+		return c.broken(err)
+	}
+	for d.More() {
+		var v T
+		if err := d.Decode(&v); err != nil {
+			return c.broken(err)
+		}
+		if err := each(v); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return c.broken(err)
+	}
+	return nil
 }
 
 // do asks and reads one document into out.

@@ -169,7 +169,8 @@ func TestDocHasEveryField(t *testing.T) {
 		}
 	}
 	for _, v := range []any{api.Version{}, api.Status{}, api.Node{}, api.SegmentStatus{}, api.Counters{}, api.FDBEntry{}, api.FDBChange{},
-		api.FDBFlush{}, api.Remote{}, api.RemoteChange{}, api.Neighbour{}, api.NeighChange{}, api.Event{}, api.Result{}, errorBody{}} {
+		api.FDBFlush{}, api.Remote{}, api.RemoteChange{}, api.Neighbour{}, api.NeighChange{}, api.Route{}, api.RouteChange{}, api.Event{},
+		api.Result{}, errorBody{}} {
 		walk(reflect.TypeOf(v))
 	}
 }

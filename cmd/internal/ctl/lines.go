@@ -56,10 +56,14 @@ func neighLine(n *api.Neighbour) string {
 		n.IP, n.Ifname, n.MAC, strings.ToUpper(string(n.State)), n.Source)
 }
 
+// routeLine prints a prefix as `ip route` does, and who made it.
 func routeLine(r *api.Route) string {
-	s := fmt.Sprintf("%v via %v dev %s", r.Prefix, r.Via, r.Ifname)
+	s := fmt.Sprintf("%v via %v dev %s%s", r.Prefix, r.Via, r.Ifname, place(r.Port, r.VNI, r.Segment))
 	if !r.MAC.IsZero() {
 		s += " lladdr " + r.MAC.String()
+	}
+	if r.Way == api.WayOnLink || r.Way == api.WayHostOnly {
+		s += " " + string(r.Way)
 	}
 	return s + " source " + string(r.Source)
 }

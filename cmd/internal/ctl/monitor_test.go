@@ -97,8 +97,9 @@ func (s *script) endMonitor() {
 
 func TestMonitorPrintsKindsThatVtepctlDoesNotChange(t *testing.T) {
 	e := api.Event{Kind: api.KindRoute, Action: api.Deleted, Route: &api.Route{
-		Prefix: mustParse(t, "10.244.2.0/24"), Via: mustParse(t, "192.0.2.2/32").Addr(), Ifname: "vx42", Segment: 42, Source: api.Flannel}}
-	const want = "[ROUTE]Deleted 10.244.2.0/24 via 192.0.2.2 dev vx42 source flannel"
+		Prefix: mustParse(t, "10.244.2.0/24"), Via: mustParse(t, "192.0.2.2/32").Addr(), Port: 4789, VNI: 42,
+		Ifname: "vx42", Segment: 42, Source: api.Flannel, Way: api.WayOnLink}}
+	const want = "[ROUTE]Deleted 10.244.2.0/24 via 192.0.2.2 dev vx42 on-link source flannel"
 	if got := eventLine(&e, true); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

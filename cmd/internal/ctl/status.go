@@ -49,8 +49,8 @@ func (a *app) statusText(s *api.Status) {
 	}
 	for i := range s.Segments {
 		g := &s.Segments[i]
-		line("  segment %d dev %s mtu %d local %s remotes %d fdb %d%s",
-			g.VNI, g.Device, g.MTU, addrs(g.Local), g.Remotes, g.Entries, tierText(g, s.Tier))
+		line("  segment %d dev %s mtu %d local %s remotes %d %s%s",
+			g.VNI, g.Device, g.MTU, addrs(g.Local), g.Remotes, tableText(g), tierText(g, s.Tier))
 		for _, p := range g.Problems {
 			line("    problem: %s", p)
 		}
@@ -79,6 +79,14 @@ func nodeText(n *api.Node) string {
 		text += ", conflist " + n.Conflist
 	}
 	return text
+}
+
+// tableText says how much there is in a segment's table.
+func tableText(g *api.SegmentStatus) string {
+	if g.Mode == api.ModeRoute {
+		return fmt.Sprintf("prefixes %d", g.Prefixes)
+	}
+	return fmt.Sprintf("fdb %d", g.Entries)
 }
 
 func tierText(g *api.SegmentStatus, usual string) string {
@@ -135,7 +143,11 @@ func (a *app) segment() *cobra.Command {
 // segmentText prints a segment as `ip -d link` prints a vxlan device.
 func segmentText(g *api.SegmentStatus) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: segment %d mtu %d link %v", g.Device, g.VNI, g.MTU, g.MAC)
+	fmt.Fprintf(&b, "%s: segment %d", g.Device, g.VNI)
+	if g.Mode == api.ModeRoute {
+		b.WriteString(" mode route")
+	}
+	fmt.Fprintf(&b, " mtu %d link %v", g.MTU, g.MAC)
 	if g.Bridge != "" {
 		b.WriteString(" master " + g.Bridge)
 	}
@@ -147,9 +159,13 @@ func segmentText(g *api.SegmentStatus) string {
 		fmt.Fprintf(&b, " group %v", g.Group)
 	}
 	fmt.Fprintf(&b, " accept %s remotes %d", g.Accept, g.Remotes)
-	b.WriteString("\n    " + negated(g.Learning, "learning"))
-	fmt.Fprintf(&b, " ageing %v fdb %d/%d %s%s", time.Duration(g.Ageing)*time.Second, g.Entries, g.MaxMACs,
-		negated(g.Suppress, "suppress"), tierText(g, ""))
+	if g.Mode == api.ModeRoute {
+		b.WriteString("\n    " + tableText(g) + tierText(g, ""))
+	} else {
+		b.WriteString("\n    " + negated(g.Learning, "learning"))
+		fmt.Fprintf(&b, " ageing %v fdb %d/%d %s%s", time.Duration(g.Ageing)*time.Second, g.Entries, g.MaxMACs,
+			negated(g.Suppress, "suppress"), tierText(g, ""))
+	}
 	for _, p := range g.Problems {
 		b.WriteString("\n    problem: " + p)
 	}

@@ -91,6 +91,9 @@ func (m *monitor) delta(s *segment, d route.Delta) {
 	case route.Neighbor:
 		n := s.neighbour(d.Entry)
 		ev.Kind, ev.Neigh = api.KindNeigh, &n
+	case route.Prefix:
+		r := s.route(d.Entry)
+		ev.Kind, ev.Route = api.KindRoute, &r
 	}
 	m.publish(ev)
 }

@@ -102,6 +102,111 @@ func TestPrefixDeltas(t *testing.T) {
 	})
 }
 
+// TestRouteChanges is what operators do with prefixes, and that it outlives a
+// reload.
+func TestRouteChanges(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		text := routedFile + "  - {vni: 42, device: b1, remotes: [127.0.0.9]}\n"
+		d, _ := start(t, text, func() (*config.Config, error) { return parse(t, text), nil })
+		defer func() { must(t, d.Close()) }()
+		change := func(op api.Op, prefix, via string, mac byte) api.RouteChange {
+			c := api.RouteChange{Op: op, Prefix: netip.MustParsePrefix(prefix)}
+			if via != "" {
+				c.Via = netip.MustParseAddr(via)
+			}
+			if mac != 0 {
+				c.MAC = packet.MAC{2, 0, 0, 0, 0, mac}
+			}
+			return c
+		}
+		bridged := change(api.OpAdd, "10.3.0.0/16", "127.0.0.2", 2)
+		bridged.Selector = api.Device("b1")
+		const far = "2001:db8::1"
+		for _, c := range []struct {
+			change api.RouteChange
+			want   string // of an error; "" for none
+			note   string
+		}{
+			{bridged, "b1 is a bridged segment", ""},
+			{change(api.OpAdd, "10.3.0.0/16", "239.0.0.1", 2), "is a group", ""},
+			{change(api.OpAdd, "10.3.0.0/16", far, 2), "cannot be reached", ""},
+			{change(api.OpAdd, "10.3.0.0/16", "127.0.0.7", 0), "say it with lladdr", ""},
+			{change(api.OpAdd, "10.2.0.0/16", "127.0.0.2", 2), "is from config already", ""},
+			{change(api.OpDel, "10.3.0.0/16", "", 0), "no prefix 10.3.0.0/16", ""},
+			{change(api.OpAdd, "10.3.0.0/16", "127.0.0.2", 0), "", ""}, // the MAC of another prefix there
+			{change(api.OpAdd, "10.3.0.0/16", "127.0.0.2", 9), "behind 127.0.0.2 already", ""},
+			{change(api.OpAdd, "10.3.0.0/16", "127.0.0.4", 4), "", ""}, // a second way
+			{change(api.OpAdd, "10.4.0.0/16", "127.0.0.2", 9), "", ""},
+			{change(api.OpAdd, "10.5.0.0/16", "127.0.0.2", 0), "several MACs", ""},
+			{change(api.OpReplace, "10.4.0.0/16", "127.0.0.3", 0), "", ""},
+			{change(api.OpDel, "10.3.0.0/16", "127.0.0.9", 0), "is not behind 127.0.0.9", ""},
+			{change(api.OpReplace, "10.2.0.0/16", "127.0.0.4", 4), "", ""}, // in place of the file's
+		} {
+			r, err := d.RouteChange(c.change)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || r.Note != c.note {
+				t.Errorf("%+v: %+v, %v, want %q", c.change, r, err, c.want)
+			}
+		}
+		const way4 = "127.0.0.4 02:00:00:00:00:04"
+		for range 2 {
+			wantWays(t, d, "10.3.0.1", way2, way4)
+			wantWays(t, d, "10.4.0.1", way3)
+			wantWays(t, d, "10.2.0.1", way4)
+			_, err := d.Reload(context.Background())
+			must(t, err)
+		}
+		var shown []string
+		must(t, d.Routes(api.Selector{}, func(r api.Route) error {
+			shown = append(shown, r.Prefix.String()+" "+r.Via.String()+" "+string(r.Source))
+			return nil
+		}))
+		if want := []string{"10.2.0.0/16 127.0.0.4 operator", "10.3.0.0/16 127.0.0.2 operator", "10.3.0.0/16 127.0.0.4 operator",
+			"10.4.0.0/16 127.0.0.3 operator"}; !slices.Equal(shown, want) {
+			t.Errorf("shown %q", shown)
+		}
+		if got, err := d.RouteGet(api.Selector{}, netip.MustParseAddr("10.3.7.7")); err != nil || len(got) != 2 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		if _, err := d.RouteGet(api.Selector{}, netip.MustParseAddr("10.9.7.7")); err == nil {
+			t.Error("got what is not there")
+		}
+		for _, prefix := range []string{"10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16"} {
+			_, err := d.RouteChange(change(api.OpDel, prefix, "", 0))
+			must(t, err)
+		}
+		wantWays(t, d, "10.3.0.1")
+		wantWays(t, d, "10.2.0.1", way2, way3) // the file's is back
+		r, err := d.RouteChange(change(api.OpDel, "10.2.0.0/16", "127.0.0.2", 0))
+		if err != nil || r.Note != api.NoteNamed {
+			t.Errorf("%+v, %v", r, err)
+		}
+		wantWays(t, d, "10.2.0.1", way3)
+	})
+}
+
+// TestRoutedSegmentsHaveNoFDB: what belongs to bridged segments is refused.
+func TestRoutedSegmentsHaveNoFDB(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		d, _ := start(t, routedFile, nil)
+		defer func() { must(t, d.Close()) }()
+		mac, ip := packet.MAC{2, 0, 0, 0, 0, 1}, netip.MustParseAddr("127.0.0.2")
+		_, fdb := d.FDBChange(api.FDBChange{Op: api.OpAdd, MAC: mac, Dst: ip})
+		_, remote := d.RemoteChange(api.RemoteChange{Op: api.OpAdd, IP: ip})
+		_, neigh := d.NeighChange(api.NeighChange{Op: api.OpAdd, IP: ip, MAC: mac})
+		for _, err := range []error{fdb, remote, neigh} {
+			if err == nil || !strings.Contains(err.Error(), "r1 is a routed segment and has no ") {
+				t.Errorf("%v", err)
+			}
+		}
+		if r, err := d.FDBFlush(api.FDBFlush{All: true}); err != nil || r.Changed != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if st := d.Segments()[0]; st.Mode != api.ModeRoute || st.Prefixes != 1 || st.MAC.IsZero() || st.Remotes != 2 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
 // TestReloadChangesMode: under the same device it cannot, under another one
 // it does, and every entry is that of the new kind.
 func TestReloadChangesMode(t *testing.T) {

@@ -62,11 +62,14 @@ func (d *Daemon) Segments() []api.SegmentStatus {
 
 func (d *Daemon) segmentStatus(s *segment) api.SegmentStatus {
 	c := s.cfg
-	st := api.SegmentStatus{VNI: c.VNI, Device: c.Device, MAC: s.dev.MAC, MTU: s.deviceMTU,
+	st := api.SegmentStatus{VNI: c.VNI, Mode: api.ModeBridge, Device: c.Device, MAC: s.dev.MAC, MTU: s.deviceMTU,
 		Local: s.locals(), Interface: c.Interface, Group: c.Group, Port: c.Port, Bridge: c.Bridge,
 		Learning: c.Learning, Ageing: int64(c.Ageing.Seconds()), MaxMACs: c.MaxMACs,
 		Accept: acceptText(c), Suppress: c.Suppress,
 		Remotes: len(s.engine.Remotes()), Entries: s.engine.FDB().Len(), Tier: d.tier.name}
+	if c.Mode == config.Routed {
+		st.Mode, st.Prefixes = api.ModeRoute, s.engine.Prefixes().Len()
+	}
 	switch {
 	case d.tier.offload && !s.dev.Caps.VNetHdr:
 		st.Tier, st.Reason = "portable", s.dev.Why

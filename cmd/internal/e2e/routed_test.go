@@ -338,8 +338,13 @@ func TestRoutedPeers(t *testing.T) {
 		var peer []api.SegmentStatus
 		decode(t, ctl(t, daemons[1-i].Daemon, "-j", "segment", "show"), &peer)
 		d, n := daemons[i], 2-i
-		d.write(t, file(i+1, fmt.Sprintf("{prefix: 10.244.%[1]d.0/24, via: '2001:db8::%[1]d', mac: '%[2]v'}, "+
-			"{prefix: 'fd44:%[1]d::/64', via: '2001:db8::%[1]d'}", n, peer[0].MAC)))
+		if i == 1 { // one end by its file, the other by its operator, who need not say the MAC twice
+			ctl(t, d.Daemon, "route", "add", "10.244.1.0/24", "via", "2001:db8::1", "lladdr", peer[0].MAC.String())
+			ctl(t, d.Daemon, "route", "add", "fd44:1::/64", "via", "2001:db8::1")
+		} else {
+			d.write(t, file(i+1, fmt.Sprintf("{prefix: 10.244.%[1]d.0/24, via: '2001:db8::%[1]d', mac: '%[2]v'}, "+
+				"{prefix: 'fd44:%[1]d::/64', via: '2001:db8::%[1]d'}", n, peer[0].MAC)))
+		}
 		ctl(t, d.Daemon, "reload")
 		for _, prefix := range []string{fmt.Sprintf("10.244.%d.0/24", n), fmt.Sprintf("fd44:%d::/64", n)} {
 			run(t, h, "ip", "route", "add", prefix, "dev", "vx7")

@@ -30,6 +30,7 @@ type Backend struct {
 	entries  []api.FDBEntry
 	remotes  []api.Remote
 	neigh    []api.Neighbour
+	routes   []api.Route
 	watchers map[int]watcher
 	watches  int
 }
@@ -52,6 +53,7 @@ func New() *Backend {
 	return &Backend{
 		level:    "info",
 		watchers: make(map[int]watcher),
+		routes:   routes(),
 		entries: []api.FDBEntry{
 			entry("00:00:00:00:00:00", "vx42", "192.0.2.2", 4789, 42, api.Permanent, api.Config),
 			entry("00:00:00:00:00:00", "vx43", "2001:db8::2", 4790, 43, api.Permanent, api.Config),
@@ -124,11 +126,11 @@ func (b *Backend) Node() api.Node {
 // Segments implements [api.Backend].
 func (b *Backend) Segments() []api.SegmentStatus {
 	return []api.SegmentStatus{
-		{VNI: 42, Device: "vx42", MAC: packet.MAC{2, 0, 0, 0, 0, 1}, MTU: 1450,
+		{VNI: 42, Mode: api.ModeBridge, Device: "vx42", MAC: packet.MAC{2, 0, 0, 0, 0, 1}, MTU: 1450,
 			Local: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 			Port:  4789, Learning: true, Ageing: 300, MaxMACs: 10000, Accept: "known", Suppress: true,
 			Interface: "eth0", Bridge: "br0", Remotes: 1, Entries: 3, Tier: "portable"},
-		{VNI: 43, Device: "vx43", MAC: packet.MAC{2, 0, 0, 0, 0, 9}, MTU: 1430, Port: 4790,
+		{VNI: 43, Mode: api.ModeBridge, Device: "vx43", MAC: packet.MAC{2, 0, 0, 0, 0, 9}, MTU: 1430, Port: 4790,
 			Group: netip.MustParseAddr("ff05::100"), MaxMACs: 5, Accept: "10.0.0.0/8,any", Remotes: 1, Entries: 2,
 			Tier: "slow", Reason: "udp_csum is false", Problems: []string{"no local IPv6 address"}},
 	}
