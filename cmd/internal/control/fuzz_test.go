@@ -95,6 +95,26 @@ func (s strict) NeighChange(c api.NeighChange) (api.Result, error) {
 	return s.Backend.NeighChange(c)
 }
 
+func (s strict) RouteGet(sel api.Selector, ip netip.Addr) ([]api.Route, error) {
+	s.selector(sel)
+	s.addr(ip, true)
+	return s.Backend.RouteGet(sel, ip)
+}
+
+func (s strict) RouteChange(c api.RouteChange) (api.Result, error) {
+	s.selector(c.Selector)
+	s.vni("vni", c.VNI)
+	s.op(c.Op, api.OpAdd, api.OpReplace, api.OpDel)
+	s.addr(c.Via, c.Op != api.OpDel)
+	if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() || c.Prefix.Addr().Is4In6() || c.Prefix.Addr().IsMulticast() {
+		s.t.Errorf("prefix %v", c.Prefix)
+	}
+	if c.Op != api.OpDel && c.MAC.IsMulticast() {
+		s.t.Errorf("MAC %v", c.MAC)
+	}
+	return s.Backend.RouteChange(c)
+}
+
 func (s strict) SetLogLevel(level string) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, level) {
 		s.t.Errorf("level %q", level)
@@ -129,6 +149,10 @@ func FuzzRequest(f *testing.F) {
 		{"POST", "/v1/neighbours", `{"op":"add","dev":"vx42","ip":"10.99.0.3","mac":"02:00:00:00:00:03"}`},
 		{"POST", "/v1/neighbours", `{"op":"add","ip":"ff02::1","mac":"ff:ff:ff:ff:ff:ff"}{}`},
 		{"POST", "/v1/fdb", `[[[[{"op":"add"`},
+		{"GET", "/v1/routes?ip=::ffff:10.244.2.1&dev=vx43", ""},
+		{"POST", "/v1/routes", `{"op":"add","dev":"vx43","prefix":"::ffff:10.7.0.0/112","via":"192.0.2.7","mac":"02:00:00:00:00:07"}`},
+		{"POST", "/v1/routes", `{"op":"del","segment":43,"prefix":"::/0"}`},
+		{"POST", "/v1/routes", `{"op":"replace","prefix":"fe80::%eth0/64","via":"","prefix":"::ffff:0.0.0.0/95"}`},
 		{"POST", "/v1/log", `{"level":"` + strings.Repeat("\u2028", 100) + `"}`},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
