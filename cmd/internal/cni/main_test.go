@@ -53,6 +53,9 @@ func build(dir string) error {
 	return nil
 }
 
+// patience is how long a test waits for what must happen soon.
+const patience = 5 * time.Second
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
