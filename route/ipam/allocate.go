@@ -220,17 +220,12 @@ func (l *Locked) lastFile(p Pool) string {
 // last is the last address taken from a pool, the zero one if that is not
 // known: it only says where to begin.
 func (l *Locked) last(p Pool) netip.Addr {
-	f, err := os.OpenFile(l.lastFile(p), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	const longest = 46 // bytes of an address
+	text, err := readSmall(l.lastFile(p), longest)
 	if err != nil {
 		return netip.Addr{}
 	}
-	defer f.Close()
-	data := make([]byte, 64)
-	n, err := f.Read(data)
-	if err != nil {
-		return netip.Addr{}
-	}
-	a, err := netip.ParseAddr(strings.TrimSpace(string(data[:n])))
+	a, err := netip.ParseAddr(strings.TrimSpace(text))
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -240,10 +235,7 @@ func (l *Locked) last(p Pool) netip.Addr {
 // setLast remembers a. When that fails the order of addresses suffers, and
 // nothing else.
 func (l *Locked) setLast(p Pool, a netip.Addr) {
-	temp, err := l.writeTemp([]byte(a.String()+"\n"), false)
-	if err == nil && os.Rename(temp, l.lastFile(p)) != nil {
-		_, _ = remove(temp) // the next one sweeps it
-	}
+	_ = l.replace(l.lastFile(p), a.String()+"\n", false)
 }
 
 // Release gives back what an owner holds and returns it. Nothing held is no

@@ -326,13 +326,66 @@ func TestLargeSubnetIsNotSearched(t *testing.T) {
 	}
 }
 
+func TestNotes(t *testing.T) {
+	dir := t.TempDir()
+	l := locked(t, dir, "net")
+	if got := l.Note("x"); got != "" {
+		t.Errorf("a note of nobody: %q", got)
+	}
+	must(t, l.SetNote("x", "one"))
+	must(t, l.SetNote("x", "two"))
+	if got := l.Note("x"); got != "two" {
+		t.Errorf("the note is %q", got)
+	}
+	take(t, l, 1, pools(t, "10.0.0.0/24"))
+	must(t, l.Unlock())
+	l = locked(t, dir, "other")
+	for subnet, want := range map[string]bool{"10.0.0.0/24": true, "10.0.1.0/24": false, "fd00::/64": false} {
+		if used, err := l.InUse(netip.MustParsePrefix(subnet)); err != nil || used != want {
+			t.Errorf("%s is in use: %v, %v", subnet, used, err)
+		}
+	}
+}
+
+// TestBoot: a store that is used in another boot of the machine is an empty one;
+// one whose boot is not known stays as it is.
+func TestBoot(t *testing.T) {
+	l := locked(t, t.TempDir(), "net")
+	p := pools(t, "10.0.0.0/24")
+	boot := func(id string, want ...string) {
+		t.Helper()
+		freed, err := l.Boot(id)
+		must(t, err)
+		if fmt.Sprint(freed) != fmt.Sprint(want) {
+			t.Errorf("boot %s frees %v, want %v", id, freed, want)
+		}
+	}
+	take(t, l, 1, p)
+	boot("one") // it may be that of the address
+	boot("one")
+	take(t, l, 2, p)
+	boot("two", "10.0.0.2", "10.0.0.3")
+	if got := take(t, l, 3, p); got != "10.0.0.4" {
+		t.Errorf("the order begins anew: %s", got)
+	}
+	boot("two")
+	must(t, os.WriteFile(filepath.Join(l.Dir(), bootName), make([]byte, 1000), 0o600))
+	boot("two")
+	boot("three", "10.0.0.4")
+	for _, id := range []string{"", strings.Repeat("x", 65)} {
+		if _, err := l.Boot(id); err == nil {
+			t.Errorf("%q was taken for the id of a boot", id)
+		}
+	}
+}
+
 // FuzzParseOwner: what is read is what would be written, or refused.
 func FuzzParseOwner(f *testing.F) {
 	for _, s := range []string{"", "c1\neth0\n", "c1\neth0", "c1\r\neth0", "\n\n", "../x\neth0\n", "c1\ne/0\n", "c1\neth0\n\n", "\xff\n\xff\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		o, err := parseOwner(data)
+		o, err := parseOwner(string(data))
 		if err == nil && (string(o.encode()) != string(data) || o.check() != nil) {
 			t.Errorf("%q is read as %q", data, o)
 		}

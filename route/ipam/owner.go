@@ -43,11 +43,8 @@ func (o Owner) encode() []byte { return []byte(o.ContainerID + "\n" + o.IfName +
 
 // parseOwner reads what encode wrote. A file that a crash or a stranger left
 // there is an error.
-func parseOwner(data []byte) (Owner, error) {
-	if len(data) > maxEntry {
-		return Owner{}, errors.New("is too long for an address file")
-	}
-	id, rest, ok := strings.Cut(string(data), "\n")
+func parseOwner(text string) (Owner, error) {
+	id, rest, ok := strings.Cut(text, "\n")
 	name, after, ok2 := strings.Cut(rest, "\n")
 	o := Owner{id, name}
 	if !ok || !ok2 || after != "" || o.check() != nil {

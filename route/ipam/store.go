@@ -156,24 +156,11 @@ func fileName(a netip.Addr) string { return a.Unmap().WithZone("").String() }
 // readOwner reads an address file. What lies there may be anything: it is
 // neither followed nor waited for, nor read beyond the length an entry has.
 func readOwner(path string) (Owner, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	text, err := readSmall(path, maxEntry)
 	if err != nil {
 		return Owner{}, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Owner{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return Owner{}, fmt.Errorf("%s is not a regular file", path)
-	}
-	data := make([]byte, maxEntry+1)
-	n, err := f.Read(data)
-	if err := ignoreEOF(err); err != nil {
-		return Owner{}, err
-	}
-	o, err := parseOwner(data[:n])
+	o, err := parseOwner(text)
 	if err != nil {
 		return Owner{}, fmt.Errorf("%s %w", path, err)
 	}

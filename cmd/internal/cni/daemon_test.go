@@ -104,9 +104,6 @@ func TestNoSubnet(t *testing.T) {
 // TestParallel: 200 ADDs at once, the daemon restarted meanwhile, have 200
 // addresses; whoever is told to try again does.
 func TestParallel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("programs of their own, in which the race detector sees nothing")
-	}
 	const pods, each = 20, 10
 	n := newNode(t)
 	file, sock := n.File("vtepd.yaml"), n.File("sock")
@@ -193,6 +190,55 @@ func TestReboot(t *testing.T) {
 	_, err = again.plugin("GC", again.own("1.1.0", `"cni.dev/valid-attachments":[]`), "", "", "")
 	must(t, err)
 	again.clean(t, "pods")
+}
+
+// TestReallyRebooted: after a boot of the machine the first command frees what
+// the one before left, for runtimes that know no GC.
+func TestReallyRebooted(t *testing.T) {
+	n := newNode(t)
+	conf := n.own("1.0.0", `"subnet":"10.244.1.0/24"`)
+	_, path := n.pod(t, "p")
+	_, err := n.plugin("ADD", conf, "before", path, "eth0")
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(n.data, "pods", ".boot"), []byte("11111111-2222-3333-4444-555555555555"), 0o600))
+	_, path = n.pod(t, "q")
+	_, err = n.plugin("ADD", conf, "after", path, "eth0")
+	must(t, err)
+	if held := n.held(t, "pods"); !slices.Equal(held, []string{"10.244.1.3"}) {
+		t.Errorf("held: %v", held)
+	}
+}
+
+// TestSubnetMoves: the node has another subnet than before. The old gateway
+// stays for as long as a pod has an address of its subnet; then that subnet may
+// be another node's.
+func TestSubnetMoves(t *testing.T) {
+	n := newNode(t)
+	var paths []string
+	add := func(id, subnets string) {
+		t.Helper()
+		_, path := n.pod(t, id)
+		paths = append(paths, path)
+		_, err := n.plugin("ADD", n.own("1.0.0", `"subnet":`+subnets), id, path, "eth0")
+		must(t, err)
+	}
+	bridge := func(want ...string) {
+		t.Helper()
+		out, err := n.Run("ip", "-br", "addr", "show", "cni0", "scope", "global")
+		must(t, err)
+		if f := strings.Fields(out)[2:]; !slices.Equal(f, want) {
+			t.Errorf("the bridge has %v, want %v", f, want)
+		}
+	}
+	add("c1", `["10.244.1.0/24","fd00:1::/64"]`)
+	_, err := n.Run("ip", "addr", "add", "10.9.0.1/24", "dev", "cni0") // somebody else's
+	must(t, err)
+	add("c2", `["10.244.2.0/24","fd00:2::/64"]`)
+	bridge("10.244.1.1/24", "10.9.0.1/24", "10.244.2.1/24", "fd00:2::1/64", "fd00:1::1/64")
+	_, err = n.plugin("DEL", n.own("1.0.0", ""), "c1", paths[0], "eth0")
+	must(t, err)
+	add("c3", `["10.244.2.0/24","fd00:2::/64"]`)
+	bridge("10.9.0.1/24", "10.244.2.1/24", "fd00:2::1/64")
 }
 
 // TestStrayLink: GC removes an interface that an ADD left which was killed

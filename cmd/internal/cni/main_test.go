@@ -73,6 +73,9 @@ type node struct {
 
 func newNode(t testing.TB) *node {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("programs of their own, in which the race detector sees nothing")
+	}
 	l := lab.Start(t)
 	h, err := l.Host("node")
 	must(t, err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -60,6 +62,11 @@ func (c *conf) lock() (*ipam.Locked, error) {
 	if err != nil {
 		return nil, storeError(err)
 	}
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil { // where there is none, GC and DEL free all the same
+		if _, err := l.Boot(strings.TrimSpace(string(id))); err != nil {
+			return nil, errors.Join(storeError(err), l.Unlock())
+		}
+	}
 	return l, nil
 }
 
@@ -110,6 +117,12 @@ func (c *conf) reserve(n *network, o ipam.Owner) (_ []ipam.Allocation, err error
 	got, err := l.Allocate(o, n.pools)
 	if err != nil {
 		return nil, storeError(err)
+	}
+	if c.IsGateway {
+		if err := moveGateways(l, c.Bridge, n.pools); err != nil {
+			_, undo := l.Release(o)
+			return nil, errors.Join(err, undo)
+		}
 	}
 	if c.IPMasq {
 		if err := c.masquerade(l, n.pools); err != nil {

@@ -70,16 +70,19 @@ func (d *Daemon) nodeNow() api.Node {
 	return n
 }
 
-// podMTU is the least MTU of the segments' devices: pods may talk over any of
-// them.
+// podMTU is the least MTU of the devices that pods may talk over: those of
+// routed segments, and where there are none those of all.
 func (d *Daemon) podMTU() int {
-	least := 0
+	least := map[config.Mode]int{}
 	for _, s := range d.segments {
-		if least == 0 || s.deviceMTU < least {
-			least = s.deviceMTU
+		if n := least[s.cfg.Mode]; n == 0 || s.deviceMTU < n {
+			least[s.cfg.Mode] = s.deviceMTU
 		}
 	}
-	return least
+	if n := least[config.Routed]; n != 0 {
+		return n
+	}
+	return least[config.Bridged]
 }
 
 // nodeStatus is the part of the status about pods, nil where nobody gives or
