@@ -298,6 +298,35 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// TestWatchIgnores: routes that the caller writes itself are no news, whatever
+// else happens is.
+func TestWatchIgnores(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		w, err := Subscribe()
+		must(t, err)
+		w.Ignored = 181
+		var calls atomic.Int64
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx, func() { calls.Add(1) }) }()
+		ip(t, "route", "add", "203.0.113.0/24", "dev", "u0", "proto", "181")
+		ip(t, "-6", "route", "add", "2001:db8:1::/64", "dev", "u0", "proto", "181")
+		ip(t, "route", "del", "203.0.113.0/24")
+		if n := still(&calls); n != 0 {
+			t.Errorf("told %d times of our own routes", n)
+		}
+		ip(t, "route", "add", "203.0.113.0/24", "dev", "u0")
+		until(t, func() error {
+			if calls.Load() == 0 {
+				return errors.New("not told of somebody's route")
+			}
+			return nil
+		})
+		cancel()
+		must(t, <-done)
+	})
+}
+
 // TestWatchLosesNothing makes more events than a netlink socket holds: what is
 // lost counts as a change, and many changes are told as few.
 func TestWatchLosesNothing(t *testing.T) {

@@ -33,6 +33,8 @@ type Status struct {
 	Segments     List[SegmentStatus] `json:"segments"`
 	// Node is left out where nobody gives subnets to pods.
 	Node *Node `json:"node,omitempty"`
+	// Kernel is left out where nothing is written into it.
+	Kernel *Kernel `json:"kernel,omitempty"`
 	// Problems are sentences about what does not work now.
 	Problems List[string] `json:"problems"`
 }

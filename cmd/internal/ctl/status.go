@@ -58,8 +58,25 @@ func (a *app) statusText(s *api.Status) {
 	if s.Node != nil {
 		line("  pods %s", nodeText(s.Node))
 	}
+	if s.Kernel != nil {
+		a.kernelText(s.Kernel, line)
+	}
 	for _, p := range s.Problems {
 		line("  problem: %s", p)
+	}
+}
+
+func (a *app) kernelText(k *api.Kernel, line func(string, ...any)) {
+	line("  kernel routes %d of %d restored %d, rules %s", k.Routes, k.Wanted, k.Restored, orNone(k.Rules))
+	for _, f := range k.Forward {
+		who := "packets are dropped"
+		switch {
+		case f.Inserted:
+			who = "our rule lets them through"
+		case f.Passes:
+			who = "somebody's rule lets them through"
+		}
+		line("  forward: %s %s, %s", f.Where, f.Why, who)
 	}
 }
 

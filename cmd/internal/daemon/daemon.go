@@ -15,6 +15,8 @@ import (
 	"vtepd/cmd/internal/api"
 	"vtepd/config"
 	"vtepd/route"
+	"vtepd/route/host"
+	"vtepd/route/nft"
 	"vtepd/route/static"
 	"vtepd/vtep"
 	"vtepd/vtep/underlay"
@@ -59,7 +61,10 @@ type Daemon struct {
 
 	// hostChanged asks for a look at the host: its channel holds one request,
 	// whoever comes later joins it.
-	hostChanged chan struct{}
+	hostChanged   chan struct{}
+	routesChanged chan struct{} // the same for the kernel's routes
+	routes        *host.Host
+	rules         *nft.Rules
 
 	mu        sync.Mutex // guards what follows; held for a whole change
 	cfg       *config.Config
@@ -77,13 +82,15 @@ func New(cfg *config.Config, o Options) (*Daemon, error) {
 	table := route.NewTable(route.Flannel, route.EVPN, route.Kube)
 	d := &Daemon{opts: o, log: o.Log, started: time.Now(),
 		table: table, local: route.NewLocal(table, maxStations), monitor: newMonitor(), pools: underlay.NewPools(),
-		hostChanged: make(chan struct{}, 1),
-		segments:    make(map[uint32]*segment),
-		listeners:   make(map[listenKey]*listener),
-		egresses:    make(map[int]*egress),
-		node:        node{given: make(map[api.Source]PodSubnets)},
-		cfg:         &config.Config{},
+		hostChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
+		segments:  make(map[uint32]*segment),
+		listeners: make(map[listenKey]*listener),
+		egresses:  make(map[int]*egress),
+		node:      node{given: make(map[api.Source]PodSubnets)},
+		cfg:       &config.Config{},
 	}
+	d.routes = host.New(host.Config{Report: d.routesReport})
+	d.rules = nft.New(nft.Config{Report: d.rulesReport})
 	workers := cfg.Datapath.Workers
 	if workers == 0 {
 		workers = max(1, runtime.NumCPU()/2)
@@ -113,6 +120,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.drops.run(ctx) })
+	g.Go(func() error { return d.keepRoutes(ctx) })
+	g.Go(func() error { return d.runRoutes(ctx) })
+	g.Go(func() error { return d.runRules(ctx) })
 	g.Go(func() error { return d.keepTelling(ctx) })
 	return g.Wait()
 }
@@ -215,6 +225,7 @@ func (d *Daemon) change(next *config.Config) error {
 	}
 	d.publish()
 	d.followCNI(&diff)
+	d.wakeRoutes()
 	if diff.Log && d.opts.Level.String() != next.Log.Level {
 		d.closing("log level", d.opts.Level.UnmarshalText([]byte(next.Log.Level)))
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"vtepd/route/bypass"
+	"vtepd/route/host"
 	"vtepd/route/path"
 	"vtepd/vtep"
 	"vtepd/vtep/tap"
@@ -20,8 +21,13 @@ const retryHost = 2 * time.Second
 // watchHost looks at the host whenever routes, links or addresses changed, or
 // a device failed.
 func (d *Daemon) watchHost(ctx context.Context) error {
+	w, err := path.Subscribe()
+	if err != nil {
+		return &SystemError{Err: err}
+	}
+	w.Ignored = host.Protocol // routes that we write lead to no VTEP of their segment
 	watch := make(chan error, 1)
-	go func() { watch <- path.Watch(ctx, d.wakeHost) }()
+	go func() { watch <- w.Run(ctx, d.wakeHost) }()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	tick := time.NewTicker(time.Second)

@@ -46,6 +46,8 @@ func (d *Daemon) Status() api.Status {
 	}
 	node, problems := d.nodeStatus()
 	st.Node, st.Problems = node, append(st.Problems, problems...)
+	st.Kernel, problems = d.kernelStatus()
+	st.Problems = append(st.Problems, problems...)
 	return st
 }
 

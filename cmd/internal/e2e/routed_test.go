@@ -49,9 +49,6 @@ func newRoutedPair(t *testing.T, w lab.Wire, v6 bool, args ...string) *routedPai
 	p.daemon = vtepd(t, p.a, append([]string{"--vni", "1", "--mode", "route", "--device", "flannel.1", "--port", "8472", "--local", local,
 		"--mac", routerA, "--address", "10.244.1.0/32,fd44:1::/128",
 		"--prefix", fmt.Sprintf("10.244.2.0/24=%[1]s=%[2]s,fd44:2::/64=%[1]s=%[2]s", remote, routerB)}, args...)...)
-	for _, prefix := range []string{"10.244.2.0/24", "fd44:2::/64"} {
-		run(t, p.a, "ip", "route", "add", prefix, "dev", "flannel.1")
-	}
 	kernelFlannel(t, p.b, remote)
 	lease(t, p.b, 1, local, routerA)
 	mtu := "1450"

@@ -112,9 +112,19 @@ func (b *Backend) Status() api.Status {
 			{Addr: netip.MustParseAddrPort("0.0.0.0:4789"), Device: "eth0", Dropped: 3},
 			{Addr: netip.MustParseAddrPort("[ff05::100]:4789"), Group: true},
 		},
-		Segments: b.Segments(), Node: new(b.Node()),
+		Segments: b.Segments(), Node: new(b.Node()), Kernel: kernel(),
 		Problems: []string{"no route to 2001:db8::2"},
 	}
+}
+
+func kernel() *api.Kernel {
+	return &api.Kernel{Wanted: 3, Routes: 2, Restored: 1,
+		Refused:   []string{"no route to 10.244.9.0/24 of segment 1 by 192.0.2.9: it is not on-link: the host reaches it by the router 192.0.2.254"},
+		Conflicts: []string{"10.244.2.0/24: somebody's route is used instead of ours; to make way: ip route del 10.244.2.0/24 via 192.0.2.8 dev eth0 proto boot"},
+		Settings:  []string{"net.ipv4.conf.flannel/1.forwarding = 1 (was 0)"},
+		Rules:     []string{"masquerade"}, RulesRestored: 1,
+		Forward: []api.Obstacle{{Where: "table ip filter, chain FORWARD", Why: "drops by policy", Passes: true, Inserted: true,
+			Command: `iptables -I FORWARD -s 10.244.0.0/16 -m comment --comment "vtepd forward" -j ACCEPT`}}}
 }
 
 // Node implements [api.Backend].
