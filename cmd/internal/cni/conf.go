@@ -107,11 +107,14 @@ func (r *reader) read(key string, into any, want string) bool {
 	return true
 }
 
+// The MTUs that a device takes (include/uapi/linux/if_ether.h, ETH_MIN_MTU and
+// ETH_MAX_MTU).
+const minMTU, maxMTU = 68, 65535
+
 func (r *reader) mtu(n json.Number) int {
-	const least, most = 68, 65535
 	mtu, err := n.Int64()
-	if err != nil || mtu != 0 && (mtu < least || mtu > most) { // other plugins write 0 for their default
-		r.bad("mtu", "%s is not a number from %d to %d", n, least, most)
+	if err != nil || mtu != 0 && (mtu < minMTU || mtu > maxMTU) { // other plugins write 0 for their default
+		r.bad("mtu", "%s is not a number from %d to %d", n, minMTU, maxMTU)
 		return 0
 	}
 	return int(mtu)

@@ -372,3 +372,31 @@ func TestConflist(t *testing.T) {
 	_, err = n.Run("sh", "-c", script, "sh", filepath.Join(bin, "cnitool"), "del", "vtepd", path)
 	must(t, err)
 }
+
+// TestKilled: an ADD that is killed at any moment is cleaned up by the DEL that
+// follows it.
+func TestKilled(t *testing.T) {
+	n := newNode(t)
+	conf := n.own("1.0.0", `"subnet":["10.244.1.0/24","fd00:1::/64"],"ipMasq":true`)
+	file := n.File("conf.json")
+	must(t, os.WriteFile(file, []byte(conf), 0o600))
+	_, path := n.pod(t, "p")
+	finished := 0
+	for i := range 20 {
+		p, err := n.Start("sh", "-c", `exec env -i CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS="$1" CNI_IFNAME=eth0 CNI_PATH=/ "$2/vtep-cni" <"$3"`, "sh", path, bin, file)
+		must(t, err)
+		if err := p.Wait(time.Duration(6*i) * time.Millisecond); err == nil {
+			finished++
+		} else {
+			must(t, p.Signal(os.Kill))
+			_, err = p.ExitCode(patience)
+			must(t, err)
+		}
+		_, err = n.plugin("DEL", conf, "c1", path, "eth0")
+		must(t, err)
+		n.clean(t, "pods")
+	}
+	t.Logf("%d of 20 had finished", finished)
+	_, err := n.plugin("ADD", conf, "c1", path, "eth0")
+	must(t, err)
+}

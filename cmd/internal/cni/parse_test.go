@@ -23,14 +23,12 @@ func TestParseConf(t *testing.T) {
 
 func TestParseSubnetEnv(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
-		{"FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n", "[10.244.1.1/24] 1450"},
-		{"FLANNEL_SUBNET=10.244.1.1/24\r\nFLANNEL_IPV6_SUBNET=fd00:1::1/64", "[10.244.1.1/24 fd00:1::1/64] 0"},
-		{"FLANNEL_SUBNET=10.1.0.1/24,10.2.0.1/24\n# a remark\n\n=\n", "[10.1.0.1/24 10.2.0.1/24] 0"},
+		{"FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n", "[10.244.1.0/24] 1450"},
+		{"FLANNEL_SUBNET=10.244.1.1/24\r\nFLANNEL_IPV6_SUBNET=fd00:1::1/64\n# a remark\n\n=\n", "[10.244.1.0/24 fd00:1::/64] 0"},
 		{"", "has neither FLANNEL_SUBNET nor FLANNEL_IPV6_SUBNET"},
-		{"FLANNEL_SUBNET=", `line 1: "" is not a FLANNEL_SUBNET`},
-		{"FLANNEL_SUBNET=fd00::1/64", `line 1: "fd00::1/64" is not a FLANNEL_SUBNET`},
-		{"FLANNEL_SUBNET=10.0.0.1/24\nFLANNEL_MTU=-1", `line 2: "-1" is not a FLANNEL_MTU`},
-		{"FLANNEL_SUBNET=10.0.0.1/24\nFLANNEL_MTU=70000", `line 2: "70000" is not a FLANNEL_MTU`},
+		{"FLANNEL_SUBNET=fd00::1/64", `FLANNEL_SUBNET: "fd00::1/64" is no prefix of 32-bit addresses`},
+		{"FLANNEL_SUBNET=10.0.0.1/24\nFLANNEL_MTU=-1", `FLANNEL_MTU: "-1" is no MTU`},
+		{"FLANNEL_SUBNET=10.0.0.1/24\nFLANNEL_MTU=70000", `FLANNEL_MTU: 70000 is no MTU`},
 	} {
 		e, err := parseSubnetEnv([]byte(test.text))
 		got := fmt.Sprint(err)

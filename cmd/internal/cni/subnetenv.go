@@ -1,24 +1,22 @@
 package cni
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"vtepd/route/flannel"
 )
 
-// A subnetEnv is what flanneld and vtepd write into subnet.env
-// (flannel: pkg/subnet/subnet.go, WriteSubnetFile).
+// A subnetEnv is what subnet.env says of this node, as flanneld and vtepd write
+// it.
 type subnetEnv struct {
-	Subnets []netip.Prefix // FLANNEL_SUBNET, FLANNEL_IPV6_SUBNET
-	MTU     int            // FLANNEL_MTU, 0 if it is not there
+	Subnets []netip.Prefix // one a family
+	MTU     int            // 0 if it is not there
 }
 
 const maxSubnetEnv = 64 << 10
@@ -47,32 +45,20 @@ func readSubnetEnv(path string) (*subnetEnv, error) {
 	return e, nil
 }
 
-// parseSubnetEnv reads lines KEY=VALUE, of which it knows some.
+// parseSubnetEnv takes what a pod needs out of a subnet.env.
 func parseSubnetEnv(data []byte) (*subnetEnv, error) {
-	e := new(subnetEnv)
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for n := 1; lines.Scan(); n++ {
-		key, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), "=")
-		switch key {
-		case "FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET":
-			// With several subnets flanneld writes them with commas.
-			for _, text := range strings.Split(value, ",") {
-				p, err := netip.ParsePrefix(text)
-				if err != nil || p.Addr().Is4() != (key == "FLANNEL_SUBNET") {
-					return nil, fmt.Errorf("line %d: %.100q is not a %s", n, text, key)
-				}
-				e.Subnets = append(e.Subnets, p)
-			}
-		case "FLANNEL_MTU":
-			mtu, err := strconv.ParseUint(value, 10, 16)
-			if err != nil || mtu < 68 {
-				return nil, fmt.Errorf("line %d: %.100q is not a FLANNEL_MTU", n, value)
-			}
-			e.MTU = int(mtu)
-		}
-	}
-	if err := lines.Err(); err != nil {
+	env, err := flannel.ParseEnv(data)
+	if err != nil {
 		return nil, err
+	}
+	e := &subnetEnv{MTU: env.MTU}
+	if e.MTU != 0 && (e.MTU < minMTU || e.MTU > maxMTU) {
+		return nil, fmt.Errorf("FLANNEL_MTU: %d is no MTU", e.MTU)
+	}
+	for _, p := range []netip.Prefix{env.Subnet.V4, env.Subnet.V6} {
+		if p.IsValid() {
+			e.Subnets = append(e.Subnets, p)
+		}
 	}
 	if len(e.Subnets) == 0 {
 		return nil, errors.New("has neither FLANNEL_SUBNET nor FLANNEL_IPV6_SUBNET")
