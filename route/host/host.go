@@ -67,11 +67,6 @@ func (s *Status) Problems() []string {
 
 const (
 	defaultTick = 5 * time.Second
-	// share bounds the processor time of looks: after each the Host rests that
-	// many times as long as reading the tables took, so that a storm of changes
-	// costs a fifth of one processor. With a few thousand routes that is a tenth
-	// of a second, on a router with a million it is some.
-	share = 4
 	// claimName is what our routes are claimed by.
 	claimName = "kernel routes"
 )
@@ -96,8 +91,8 @@ type Host struct {
 	problems map[string]bool
 	// rests says that nothing is wanted and nothing is left.
 	rests bool
-	// reading is how long the last look read tables.
-	reading time.Duration
+	// busy is how long the last look read and compared tables.
+	busy time.Duration
 }
 
 type onLink struct {
@@ -148,7 +143,7 @@ func (h *Host) Run(ctx context.Context) error {
 			clear(h.direct) // whatever the digest of the world does not see
 		}
 		h.look()
-		return share * h.reading
+		return path.Rest(h.busy)
 	})
 	return errors.Join(err, h.close())
 }

@@ -15,7 +15,7 @@ import (
 
 // keep does one look's work.
 func (h *Host) keep(w *Wanted, s *Status) (rep Report) {
-	h.reading = 0
+	h.busy = 0
 	nothing := len(w.Segments) == 0 && len(w.Prefixes) == 0 && len(w.Forward) == 0
 	if h.rests = h.rests && nothing; h.rests {
 		return rep
@@ -31,14 +31,16 @@ func (h *Host) keep(w *Wanted, s *Status) (rep Report) {
 	}
 	began := time.Now()
 	k, err := openKernel(h.seed)
-	h.reading = time.Since(began)
+	h.busy = time.Since(began)
 	if err != nil {
 		s.Errors = append(s.Errors, err)
 		return rep
 	}
 	defer k.close()
+	began = time.Now()
 	d := decide(w, &view{links: k.links, foreign: k.foreign, direct: h.asker(k, w), name: k.name})
 	p := makePlan(d.routes, k.own, k.foreign, k.name)
+	h.busy += time.Since(began)
 	s.Wanted, s.Owned, s.Refused, s.Conflicts = d.prefixes, p.right, d.refused, p.conflicts
 	s.Errors = append(s.Errors, h.enable(w, &d, k)...)
 	rep.Settings, h.settings.fresh = h.settings.fresh, nil
@@ -93,6 +95,8 @@ func (h *Host) asker(k *kernel, w *Wanted) func(netip.Addr) (hop, string) {
 	return func(a netip.Addr) (hop, string) {
 		answer, ok := h.direct[a]
 		if !ok {
+			began := time.Now()
+			defer func() { h.busy -= time.Since(began) }() // seldom, and slow
 			answer.hop, answer.why = k.onLink(a)
 			h.direct[a] = answer
 		}

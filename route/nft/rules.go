@@ -57,9 +57,6 @@ func (s *Status) Problems() []string {
 
 const (
 	defaultTick = 5 * time.Second
-	// share bounds the processor time of looks: after each the Rules rest that
-	// many times as long as reading took, as package host does.
-	share = 4
 	// claimName is what the table is claimed by.
 	claimName = "nftables rules"
 )
@@ -159,7 +156,7 @@ func (r *Rules) Run(ctx context.Context) error {
 	err := path.Keep(ctx, r.wake, r.cfg.Tick, func(bool) time.Duration {
 		r.reading = 0
 		r.look()
-		return share * r.reading
+		return path.Rest(r.reading)
 	})
 	return errors.Join(err, r.close())
 }
