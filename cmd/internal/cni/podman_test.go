@@ -64,10 +64,6 @@ func newPodmanNode(t *testing.T, h *lab.Host, n, other int) *podmanNode {
 	must(t, os.WriteFile(filepath.Join(p.dir, "containers.conf"), fmt.Appendf(nil, podmanConfig, p.dir), 0o644))
 	p.daemon, err = h.VtepdFile(bin, fmt.Sprintf(nodeConfig, n, other, p.dir))
 	must(t, err)
-	for _, prefix := range []string{fmt.Sprintf("10.244.%d.0/24", other), fmt.Sprintf("fd44:%d::/64", other)} {
-		_, err := h.Run("ip", "route", "replace", prefix, "dev", "vx1")
-		must(t, err)
-	}
 	p.enter(t)
 	return p
 }
