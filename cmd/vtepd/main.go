@@ -1,5 +1,5 @@
-// Vtepd is a userspace VXLAN overlay router: it joins TAP devices on this host
-// to VTEPs on others over UDP.
+// Vtepd is a userspace VXLAN overlay router: it joins TAP and TUN devices on
+// this host to VTEPs on others over UDP.
 //
 //	vtepd run --config FILE
 //	vtepd run --vni N --remote IP [flags]
