@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vtepd/cmd/internal/api"
 	"vtepd/config"
@@ -99,6 +101,49 @@ func TestPrefixDeltas(t *testing.T) {
 		say(route.PrefixEntry(1, netip.MustParsePrefix("10.2.0.0/16"), v, packet.MAC{2, 0, 0, 0, 0, 8}, route.Tunnel))
 		wantWays(t, d, "10.2.3.4", way2, way3)
 		wantWays(t, d, "10.3.0.1")
+	})
+}
+
+// TestManyPrefixes starts with a large file, and takes in
+// a large snapshot of a control plane; a change after it is quick.
+func TestManyPrefixes(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		var file strings.Builder
+		file.WriteString("underlay: {local: 127.0.0.1}\nsegments: [{vni: 1, mode: route, device: r1, prefixes: [\n")
+		const inFile, ofPlane = 10_000, 50_000
+		for i := range inFile {
+			fmt.Fprintf(&file, "{prefix: 10.%d.%d.0/24, via: 127.0.0.%d, mac: 02:00:00:00:00:02},\n", i>>8, i&255, 2+i%100)
+		}
+		file.WriteString("]}]\n")
+		begin := time.Now()
+		d, _ := start(t, file.String(), nil)
+		defer func() { must(t, d.Close()) }()
+		t.Logf("started with %d prefixes in %v", inFile, time.Since(begin))
+		es := make([]route.Entry, 0, ofPlane)
+		for i := range ofPlane {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+			v := route.VTEP{Addr: netip.AddrFrom4([4]byte{127, 0, 1, byte(i % 200)}), Port: 4789, VNI: 1}
+			es = append(es, route.PrefixEntry(1, p, v, packet.MAC{2, 0, 0, 0, 0, 2}, route.Tunnel))
+		}
+		say := func(b route.Batch) time.Duration {
+			begin := time.Now()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			b.Source = route.Flannel
+			d.apply(b)
+			return time.Since(begin)
+		}
+		t.Logf("a snapshot of %d took %v", ofPlane, say(route.Batch{Snapshot: true, Add: es}))
+		took := say(route.Batch{Remove: []route.Key{es[0].Key}})
+		t.Logf("one change took %v", took)
+		if took > time.Second {
+			t.Errorf("one change took %v", took)
+		}
+		if n := d.Segments()[0].Prefixes; n != inFile+ofPlane-1 {
+			t.Errorf("%d prefixes", n)
+		}
+		wantWays(t, d, "11.0.0.0")
+		wantWays(t, d, "11.0.0.1", "127.0.1.1 02:00:00:00:00:02")
 	})
 }
 

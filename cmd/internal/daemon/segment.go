@@ -70,12 +70,12 @@ func (s *segment) resolve(r *look) error {
 		s.setLocal(a)
 	}
 	s.pathMTU = 1500
-	for _, d := range s.destinations() {
-		s.resolveVia(r, d)
+	for i, d := range s.destinations() {
+		s.resolveVia(r, d, i == 0)
 	}
 	if !s.v4.IsValid() && !s.v6.IsValid() {
 		// No remote yet to choose by: the address that leads to everywhere.
-		s.resolveVia(r, netip.IPv4Unspecified())
+		s.resolveVia(r, netip.IPv4Unspecified(), true)
 	}
 	if s.groupIf == 0 {
 		s.groupIf = s.ifIndex
@@ -93,8 +93,9 @@ func (s *segment) resolve(r *look) error {
 }
 
 // resolveVia takes from the kernel's route to dst what is not yet known. A
-// destination without a route says nothing: it may get one later.
-func (s *segment) resolveVia(r *look, dst netip.Addr) {
+// destination without a route says nothing: it may get one later. Of the first
+// one the path MTU counts.
+func (s *segment) resolveVia(r *look, dst netip.Addr, first bool) {
 	from := s.v4
 	if dst.Is6() {
 		from = s.v6
@@ -112,7 +113,7 @@ func (s *segment) resolveVia(r *look, dst netip.Addr) {
 	if dst.IsMulticast() && s.groupIf == 0 {
 		s.groupIf = l.IfIndex
 	}
-	if l.MTU > 0 && (dst.IsUnspecified() || len(s.destinations()) > 0 && dst == s.destinations()[0]) {
+	if l.MTU > 0 && first {
 		s.pathMTU = l.MTU
 	}
 }
@@ -127,20 +128,28 @@ func (s *segment) setLocal(a netip.Addr) {
 	}
 }
 
-// destinations returns the addresses the file names, in its order.
+// destinations returns the addresses the file names, in its order, each once:
+// thousands of prefixes may be behind one.
 func (s *segment) destinations() []netip.Addr {
 	var out []netip.Addr
+	seen := make(map[netip.Addr]struct{})
+	add := func(a netip.Addr) {
+		if _, again := seen[a]; !again {
+			seen[a] = struct{}{}
+			out = append(out, a)
+		}
+	}
 	for _, r := range s.cfg.Remotes {
-		out = append(out, r.IP)
+		add(r.IP)
 	}
 	if s.cfg.Group.IsValid() {
-		out = append(out, s.cfg.Group)
+		add(s.cfg.Group)
 	}
 	for _, e := range s.cfg.Static {
-		out = append(out, e.Dst.IP)
+		add(e.Dst.IP)
 	}
 	for _, p := range s.cfg.Prefixes {
-		out = append(out, p.Via.IP)
+		add(p.Via.IP)
 	}
 	return out
 }
