@@ -168,7 +168,7 @@ func TestBadFile(t *testing.T) {
 		{"segments: [{}]", []string{"1: segments[0].vni: is missing", "1: segments[0]: has no destination"}},
 		{"segments: [x]", []string{`1: segments[0]: "x" is a single value; write a mapping with vni`}},
 		{"segments: [{vni: 16777216, group: ff05::1}]", []string{`1: segments[0].vni: "16777216" is not a number from 0 to 16777215`}},
-		{"flannel: {}\nlogs: {}", []string{"1: flannel: unknown key; known here are underlay,", "2: logs: unknown key; did you mean log?"}},
+		{"evpn: {}\nlogs: {}", []string{"1: evpn: unknown key; known here are underlay,", "2: logs: unknown key; did you mean log?"}},
 		{"underlay: &u {port: 1}\nsegments:\n- vni: 1\n  <<: *u\n  remotes: []",
 			[]string{"1: underlay: an anchor", "4: segments[0]: a merge key (<<)"}},
 		{"underlay: {vni: 1}\nsegments: {vni: 1, remotes: []}", []string{"1: underlay.vni: unknown key here; it belongs into a segment"}},

@@ -89,4 +89,6 @@ func (f field) folder(to *string) {
 }
 
 // hasControlPlane tells whether the file is complete without a segment.
-func hasControlPlane(top map[string]field) bool { return top["cni"].written() }
+func hasControlPlane(top map[string]field) bool {
+	return top["cni"].written() || top["flannel"].written()
+}

@@ -18,6 +18,7 @@ type Config struct {
 	Log      Log
 	Datapath Datapath
 	CNI      CNI
+	Flannel  *Flannel // nil for none
 
 	warnings []Problem
 }

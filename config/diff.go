@@ -8,6 +8,7 @@ type Change struct {
 	Changed        []SegmentChange
 	Log            bool     // the log level differs
 	CNI            bool     // what container runtimes are told differs
+	Flannel        bool     // flannel.masquerade or flannel.forward differs
 	Restart        []string // keys that differ and take effect only by a restart
 }
 
@@ -43,6 +44,9 @@ func Diff(old, next *Config) Change {
 	}
 	c.Log = old.Log.Level != next.Log.Level
 	c.CNI = !reflect.DeepEqual(old.CNI, next.CNI)
+	if o, n := old.Flannel, next.Flannel; o != nil && n != nil {
+		c.Flannel = o.Masquerade != n.Masquerade || o.Forward != n.Forward
+	}
 	if old.Control.Path != "" {
 		c.Restart = restart(old, next)
 	}
@@ -68,5 +72,5 @@ func restart(old, next *Config) []string {
 	add("datapath.tier", old.Datapath.Tier != next.Datapath.Tier)
 	add("datapath.workers", old.Datapath.Workers != next.Datapath.Workers)
 	add("datapath.spin", old.Datapath.Spin != next.Datapath.Spin)
-	return keys
+	return append(keys, old.Flannel.restart(next.Flannel)...)
 }

@@ -85,4 +85,21 @@ cni:
   bin_dir: /opt/cni/bin             # where their plugins are; vtep-cni is put there
   version: 1.0.0                    # of the CNI specification: 0.3.1, 0.4.0, 1.0.0, 1.1.0
   subnet: [10.244.1.0/24]           # of the pods, where no control plane gives it
+
+# This node in a Flannel network on etcd, beside flanneld on others. A file may
+# have this alone. Only endpoints is required; "" is the default in brackets.
+flannel:
+  endpoints: ["http://127.0.0.1:2379"]
+  prefix: /coreos.com/network       # of the network's keys
+  tls: {ca: "", cert: "", key: ""}  # files, for https
+  username: ""                      # for etcd with users
+  password_file: ""                 # its first line; not readable by everyone
+  interface: eth0                   # to the other nodes [that of the default route]
+  public_ip: ""                     # by which they reach us [that of the interface]
+  public_ipv6: ""
+  device: ""                        # [flannel.<VNI>]
+  subnet_file: /run/flannel/subnet.env
+  renew_margin: 60m                 # before the lease's end; 1m-1439m
+  masquerade: true                  # what pods send out of the network
+  forward: check                    # say when a firewall drops pods' packets; insert: pass them
 `

@@ -40,6 +40,12 @@ func optionTable() []*option {
 		{name: "log-format", section: "log", key: "format", usage: "`console|json` (default console)"},
 		{name: "tier", section: "datapath", key: "tier", usage: "`auto|portable|offload|tunnel-gso` (default auto)"},
 		{name: "workers", section: "datapath", key: "workers", usage: "`auto|N` forwarding threads (default auto)"},
+		{name: "flannel-etcd", section: "flannel", key: "endpoints", kind: list, usage: "join the Flannel network on etcd at `URL,...`"},
+		{name: "flannel-prefix", section: "flannel", key: "prefix", usage: "`PREFIX` of the network's keys (default /coreos.com/network)"},
+		{name: "flannel-interface", section: "flannel", key: "interface", usage: "`IF` to the other nodes (default that of the default route)"},
+		{name: "public-ip", section: "flannel", key: "public_ip", usage: "our IPv4 address `IP` for them (default that of the interface)"},
+		{name: "public-ipv6", section: "flannel", key: "public_ipv6", usage: "our IPv6 address `IP` for them (default that of the interface)"},
+		{name: "subnet-file", section: "flannel", key: "subnet_file", usage: "`PATH` of subnet.env (default " + defaultSubnetAt + ")"},
 		{name: "spin", section: "datapath", key: "spin", usage: "`DURATION` a worker polls before it sleeps (default 50us)"},
 	}...)
 }
@@ -101,9 +107,15 @@ func (f *Flags) Given() bool {
 // with one segment. The error is a [*Problems] that names flags.
 func (f *Flags) Config() (*Config, error) {
 	r := new(report)
-	if !f.Given() {
-		r.refuse(0, "--vni", "no segment is given; name a file with --config, or a segment with --vni and --remote")
-		return nil, r.err()
+	switch name := f.flannelFlag(); {
+	case f.joins():
+	case name != "":
+		r.refuse(0, "--"+name, "needs --flannel-etcd, or a file with flannel in it")
+	case !f.Given():
+		r.refuse(0, "--vni", "no segment is given; name a file with --config, a segment with --vni and --remote, or a Flannel network with --flannel-etcd")
+	}
+	if err := r.err(); err != nil {
+		return nil, err
 	}
 	c := build(r, tree(f.options, true))
 	named(r.problems)
@@ -114,14 +126,39 @@ func (f *Flags) Config() (*Config, error) {
 	return c, nil
 }
 
-// Apply is c with what flags say that are no segment's. They were checked when
-// they were set.
-func (f *Flags) Apply(c *Config) *Config {
+// joins tells whether flags name a Flannel network.
+func (f *Flags) joins() bool {
+	for _, o := range f.options {
+		if o.set && o.name == "flannel-etcd" {
+			return true
+		}
+	}
+	return false
+}
+
+// flannelFlag is a flag that only means something in a Flannel network, or "".
+func (f *Flags) flannelFlag() string {
+	for _, o := range f.options {
+		if o.set && o.section == "flannel" {
+			return o.name
+		}
+	}
+	return ""
+}
+
+// Apply is c with what flags say that are no segment's. Each was checked when
+// it was set.
+func (f *Flags) Apply(c *Config) (*Config, error) {
 	next := *c
 	r := new(report)
+	if name := f.flannelFlag(); name != "" && c.Flannel == nil && !f.joins() {
+		r.refuse(0, "--"+name, "needs --flannel-etcd, or flannel in the file")
+		return nil, r.err()
+	}
 	root := tree(f.options, false)
-	readGlobals(newField(r, root, 0, "").mapping([]string{"control", "log", "datapath"}), &next)
-	return &next
+	readGlobals(newField(r, root, 0, "").mapping([]string{"control", "log", "datapath", "flannel"}), &next)
+	named(r.problems)
+	return &next, r.err()
 }
 
 // String is the value as it was given; a nil one is asked for by package flag.

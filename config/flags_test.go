@@ -64,7 +64,7 @@ datapath: {tier: portable, workers: 3, spin: 0}`},
 
 func TestFlagsRefused(t *testing.T) {
 	tests := []struct{ args, want string }{
-		{"", "--vni: no segment is given; name a file with --config, or a segment with --vni and --remote"},
+		{"", "--vni: no segment is given; name a file with --config, a segment with --vni and --remote, or a Flannel network with --flannel-etcd"},
 		{"--remote 192.0.2.1", "--vni: is missing; every segment needs a number from 0 to 16777215"},
 		{"--vni 42", "--remote: has no destination; write one of remotes, group and static (remotes: [] to fill it at run time)"},
 		{"--vni x --remote 192.0.2.x --max-macs 0", `--vni: "x" is not a number from 0 to 16777215` + "\n" +
@@ -107,7 +107,10 @@ func TestFlagsOverFile(t *testing.T) {
 	if err != nil || f.Given() {
 		t.Fatalf("given %t, %v", f.Given(), err)
 	}
-	got := f.Apply(c)
+	got, err := f.Apply(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got.Log != (Log{"debug", "json"}) || got.Datapath.Workers != 2 || got.Control.Path != "/a" || len(got.Segments) != 1 {
 		t.Errorf("%+v", got)
 	}
@@ -117,7 +120,7 @@ func TestFlagsOverFile(t *testing.T) {
 	if f, _ := flagged(t, "--mtu", "auto"); !f.Given() {
 		t.Error("--mtu is a segment flag")
 	}
-	if got := new(Flags).Apply(c); !reflect.DeepEqual(got, c) {
+	if got, err := new(Flags).Apply(c); err != nil || !reflect.DeepEqual(got, c) {
 		t.Errorf("%+v", got)
 	}
 	for _, bad := range []string{"--log-level=loud", "--workers=65", "--control=", "--tier=x", "--spin=1h", "--log-format=xml"} {

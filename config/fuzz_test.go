@@ -17,7 +17,9 @@ func FuzzParse(f *testing.F) {
 		"segments: {vni: 1, mode: route, prefixes: [{prefix: 10.0.0.0/8, via: {ip: 192.0.2.1, vni: 3}, mac: 02:00:00:00:00:01}, {prefix: '::/0', via: 192.0.2.1:4}]}",
 		"segments: {vni: 1, mode: route, vlan: pass, prefixes: {prefix: 10.0.0.1, via: 192.0.2.1}}",
 		"segments:\n- {vni: 1, static: [{mac: 02:00:00:00:00:01, dst: {ip: 192.0.2.1, vni: 3}}], neighbours: {ip: 10.0.0.1, mac: 02:00:00:00:00:01}}",
-		"datapath: {workers: auto, spin: 1}\nlog: ~\ncontrol: {path: \"\\0\"}", "&a [*a]", "!%0A", "cni: {enable: on, version: 0.4.0, subnet: [10.1.2.3/24, fd00::/64]}", "cni: {}", "a: &a\n  b: *a", "\xff\xfea",
+		"datapath: {workers: auto, spin: 1}\nlog: ~\ncontrol: {path: \"\\0\"}", "&a [*a]", "!%0A", "cni: {enable: on, version: 0.4.0, subnet: [10.1.2.3/24, fd00::/64]}", "cni: {}", "a: &a\n  b: *a",
+		"flannel: {endpoints: ['https://[::1]:2379'], tls: {ca: /a, cert: /b, key: /c}, username: u, password_file: /p, public_ip: 192.0.2.1}", "flannel:", "flannel: {}",
+		"\xff\xfea",
 	} {
 		f.Add([]byte(s))
 	}
@@ -53,6 +55,10 @@ func accepted(t *testing.T, c *Config) {
 		if !p.IsValid() || p != p.Masked() || p.Addr().IsMulticast() || p.Bits() > p.Addr().BitLen()-2 {
 			t.Errorf("pod subnet %v", p)
 		}
+	}
+	if n := c.Flannel; n != nil && (len(n.Endpoints) == 0 || n.Prefix == "" || n.SubnetFile == "" || n.RenewMargin < minRenewMargin ||
+		n.RenewMargin > maxRenewMargin || (n.Username == "") != (n.PasswordFile == "") || n.PublicIP.Is6() || n.PublicIPv6.Is4()) {
+		t.Errorf("%+v", n)
 	}
 	vnis, devices := map[uint32]bool{}, map[string]bool{}
 	for _, s := range c.Segments {

@@ -100,7 +100,7 @@ func (r *report) syntax(err error, data []byte) {
 // when the report has no problems.
 func build(r *report, root *yaml.Node) *Config {
 	c := defaults()
-	top := newField(r, root, root.Line, "").mapping([]string{"underlay", "segments", "control", "log", "datapath", "cni"})
+	top := newField(r, root, root.Line, "").mapping([]string{"underlay", "segments", "control", "log", "datapath", "flannel", "cni"})
 	if top == nil {
 		return c
 	}
@@ -121,6 +121,7 @@ func build(r *report, root *yaml.Node) *Config {
 		r.refuse(line, "segments", "there is none; write at least one, such as {vni: 42, remotes: [192.0.2.2]}")
 	}
 	checkAll(drafts)
+	checkFlannel(top["flannel"], c)
 	c.warnings = sorted(r.warnings)
 	return c
 }
@@ -158,6 +159,8 @@ func readGlobals(top map[string]field, c *Config) {
 	datapath["tier"].wordInto(&c.Datapath.Tier, "auto", "portable", "offload", "tunnel-gso")
 	numberOr(datapath["workers"], &c.Datapath.Workers, "auto", 1, maxWorkers)
 	datapath["spin"].duration(&c.Datapath.Spin, maxSpin)
+
+	c.Flannel = readFlannel(top["flannel"], c.Flannel)
 }
 
 // socket reads the path of a unix socket.

@@ -50,6 +50,15 @@ func defaultSegment() Segment {
 	}
 }
 
+// RoutedSegment is a routed segment as a file makes it that says no more than
+// this.
+func RoutedSegment(vni uint32, device string) Segment {
+	s := defaultSegment()
+	s.VNI, s.Device, s.Mode = vni, device, Routed
+	s.Learning = false
+	return s
+}
+
 // A draft is a segment while it is read.
 type draft struct {
 	Segment

@@ -5,6 +5,7 @@
 //	vtepd run --vni N --remote IP [flags]
 //	vtepd check --config FILE
 //	vtepd config example
+//	vtepd subnet init --etcd URL --network CIDR --backend vxlan
 //	vtepd version
 package main
 
@@ -34,6 +35,7 @@ Usage:
   vtepd run --vni N [flags]     forward for one segment (vtepd run --help)
   vtepd check --config FILE     report every problem of a file
   vtepd config example          print a commented file
+  vtepd subnet init             write the configuration of a Flannel network (--help)
   vtepd version                 print the version
 
 Exit status: 0 asked to stop, 1 configuration or usage, 2 the system refused.
@@ -59,6 +61,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	case verb == "config" && len(args) == 2 && args[1] == "example":
 		fmt.Fprint(stdout, config.Example())
 		return exitOK
+	case verb == "subnet" && len(args) >= 2 && args[1] == "init":
+		return subnetInit(args[2:], stdout, stderr)
 	case verb == "version" && len(args) == 1, verb == "--version":
 		fmt.Fprintln(stdout, "vtepd", build.String())
 		return exitOK
@@ -92,7 +96,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			if err != nil {
 				return nil, err
 			}
-			return flags.Apply(cfg), nil
+			return flags.Apply(cfg)
 		}
 	}
 	cfg, err := load()

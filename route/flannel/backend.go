@@ -69,7 +69,7 @@ func parseBackend(data []byte) (Backend, error) {
 	}
 	switch raw.Type {
 	case HostGW:
-		return Backend{Type: HostGW}, nil
+		return Backend{Type: HostGW, VNI: HostGWVNI}, nil
 	case VXLAN:
 		return raw.vxlan()
 	case "":
@@ -116,3 +116,7 @@ func (n *Network) MTU(underlay int) int {
 	}
 	return underlay - encap.OverheadV4
 }
+
+// HostGWVNI stands in entries for the segment that a host-gw network has not.
+// No VXLAN network has that number.
+const HostGWVNI = maxVNI + 1

@@ -36,7 +36,7 @@ func TestNetworkDefaults(t *testing.T) {
 		{`{"Network":"10.0.0.0/8","SubnetLen":20,"SubnetMin":"10.10.0.0","SubnetMax":"10.99.0.0","Backend":{"Type":"vxlan","VNI":0,"Port":4789,"MTU":9000,"DirectRouting":true,"Learning":true,"GBP":false}}`,
 			Network{V4: pool("10.0.0.0/8", 20, "10.10.0.0", "10.99.0.0"), Backend: Backend{Type: VXLAN, Port: 4789, MTU: 9000, DirectRouting: true, Learning: true}}},
 		{`{"Network":"10.0.0.0/8","SubnetMin":"0.0.0.0","Backend":{"Type":"host-gw"}}`,
-			Network{V4: pool("10.0.0.0/8", 24, "10.0.1.0", "10.255.255.0"), Backend: Backend{Type: HostGW}}},
+			Network{V4: pool("10.0.0.0/8", 24, "10.0.1.0", "10.255.255.0"), Backend: Backend{Type: HostGW, VNI: HostGWVNI}}},
 		{`{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd44:244::/48"` + vxlan,
 			Network{V4: pool("10.244.0.0/16", 24, "10.244.1.0", "10.244.255.0"), V6: pool("fd44:244::/48", 64, "fd44:244:0:1::", "fd44:244:0:ffff::"), Backend: plain}},
 		{`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd44::/124"` + vxlan,

@@ -136,6 +136,9 @@ func sleep(ctx context.Context, d time.Duration) {
 func (s *Source) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := s.ping(ctx); err != nil {
+		return err
+	}
 	l, err := s.list(ctx)
 	if err != nil {
 		return err
@@ -163,6 +166,14 @@ func (s *Source) session(ctx context.Context) error {
 		}
 	}()
 	return s.follow(ctx, changes, failed)
+}
+
+// ping learns soon whether the store answers; a listing may take its time.
+func (s *Source) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	_, err := s.o.Store.Check(ctx, "")
+	return err
 }
 
 func (s *Source) list(ctx context.Context) (Listing, error) {

@@ -36,13 +36,14 @@ type Status struct {
 	Lease         *Lease   // nil before it is acquired
 	LeaseProblem  string   // why there is none, or why it was not renewed
 
-	Peers    int // leases of others in force
-	Refused  map[Reason]uint64
-	Refusals []string // of the leases that are refused now, the first hundred
-	Renewals uint64
-	Races    uint64 // acquisitions that somebody else was faster at
-	Lost     uint64 // times that our lease was gone
-	Relists  uint64 // times that the store was read anew
+	Peers      int // leases of others in force
+	RefusedNow int // leases of others that are not in force
+	Refused    map[Reason]uint64
+	Refusals   []string // of the leases that are refused now, the first hundred
+	Renewals   uint64
+	Races      uint64 // acquisitions that somebody else was faster at
+	Lost       uint64 // times that our lease was gone
+	Relists    uint64 // times that the store was read anew
 }
 
 // A Lease is ours.
@@ -168,7 +169,7 @@ func (s *Source) peers() {
 		refusals = append(refusals, printable(key)+": "+b.refused[key].refused.Text)
 	}
 	s.count(func(st *Status) {
-		st.Peers, st.Refusals = len(b.peers)-len(b.refused), refusals
+		st.Peers, st.RefusedNow, st.Refusals = len(b.peers)-len(b.refused), len(b.refused), refusals
 		for r, n := range b.counts {
 			st.Refused[r] = n
 		}

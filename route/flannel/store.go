@@ -32,7 +32,7 @@ type Store interface {
 // What a store says besides that it does not work: of writes that somebody else
 // was before, and of a watch.
 var (
-	ErrExists  = errors.New("the lease is there already")
+	ErrExists  = errors.New("the key is there already")
 	ErrChanged = errors.New("the lease was changed by somebody else")
 	// ErrForgotten is that of a revision which the store has not any more.
 	ErrForgotten = errors.New("the store has forgotten what happened since")

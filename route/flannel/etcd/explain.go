@@ -36,15 +36,17 @@ func (s *Store) explain(err error) error {
 	return fmt.Errorf("etcd at %s: %w", where, err)
 }
 
-// probe is how long an endpoint is tried to learn why it does not answer.
+// probe is how long endpoints are tried to learn why none answers.
 const probe = time.Second
 
 // unreachable says why no endpoint can be reached, which the client does not
 // tell; nil when one can.
 func (s *Store) unreachable() error {
+	ctx, cancel := context.WithTimeout(context.Background(), probe)
+	defer cancel()
 	var first error
 	for _, e := range s.o.Endpoints {
-		err := s.try(e)
+		err := s.try(ctx, e)
 		if err == nil {
 			return nil
 		}
@@ -55,13 +57,12 @@ func (s *Store) unreachable() error {
 	return first
 }
 
-func (s *Store) try(endpoint string) error {
+func (s *Store) try(ctx context.Context, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return err
 	}
-	d := &net.Dialer{Timeout: probe}
-	c, err := d.Dial("tcp", u.Host)
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	if err != nil {
 		return err
 	}
@@ -76,10 +77,7 @@ func (s *Store) try(endpoint string) error {
 	if conf.ServerName == "" {
 		conf.ServerName = u.Hostname()
 	}
-	if err := c.SetDeadline(time.Now().Add(probe)); err != nil {
-		return err
-	}
-	return tls.Client(c, conf).Handshake()
+	return tls.Client(c, conf).HandshakeContext(ctx)
 }
 
 // tooLarge reports whether an answer had more bytes than are read at a time
