@@ -46,6 +46,10 @@ type Backend interface {
 	RouteGet(Selector, netip.Addr) ([]Route, error)
 	RouteChange(RouteChange) (Result, error)
 
+	// Leases returns what control planes gave this node, one for each that
+	// gives leases.
+	Leases() []Lease
+
 	// Reload reads the configuration file again and returns when it is in
 	// force. A file with problems is an [*Error] of kind [Refused] that lists
 	// them, and nothing has changed.

@@ -35,8 +35,22 @@ type Status struct {
 	Node *Node `json:"node,omitempty"`
 	// Kernel is left out where nothing is written into it.
 	Kernel *Kernel `json:"kernel,omitempty"`
+	// Sources are the control planes that are followed.
+	Sources List[SourceStatus] `json:"sources"`
 	// Problems are sentences about what does not work now.
 	Problems List[string] `json:"problems"`
+}
+
+// A SourceStatus is one control plane at a glance.
+type SourceStatus struct {
+	Source Source `json:"source"`
+	// Connected says whether its store answers; while it does not, the last
+	// state stays in force.
+	Connected bool `json:"connected"`
+	// Leases is how many other nodes are in force, Refused how many leases are
+	// not.
+	Leases  int `json:"leases"`
+	Refused int `json:"refused"`
 }
 
 // A Socket is where the daemon listens for datagrams.

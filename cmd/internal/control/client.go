@@ -72,6 +72,12 @@ func (c *Client) Segments(ctx context.Context, s api.Selector) (out []api.Segmen
 	return out, err
 }
 
+// Leases asks for what control planes gave this node.
+func (c *Client) Leases(ctx context.Context) (out []api.Lease, err error) {
+	err = c.get(ctx, "/v1/leases", nil, &out)
+	return out, err
+}
+
 // Counters asks for counters.
 func (c *Client) Counters(ctx context.Context, s api.Selector) (out api.Counters, err error) {
 	err = c.get(ctx, "/v1/counters", values(s), &out)

@@ -37,6 +37,10 @@ func (h *handler) segments(_ http.ResponseWriter, r *request) (any, error) {
 	return chosen, nil
 }
 
+func (h *handler) leases(http.ResponseWriter, *request) (any, error) {
+	return api.List[api.Lease](h.backend.Leases()), nil
+}
+
 func (h *handler) counters(_ http.ResponseWriter, r *request) (any, error) {
 	s, err := r.selector()
 	if err != nil {

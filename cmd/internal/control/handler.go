@@ -66,6 +66,7 @@ func newHandler(b api.Backend) *handler {
 		"/v1/remotes":    {get: {serve: h.remotes, params: selector}, post: {serve: h.remoteChange}},
 		"/v1/neighbours": {get: {serve: h.neighbours, params: selector}, post: {serve: h.neighChange}},
 		"/v1/routes":     {get: {serve: h.routesList, params: []string{"dev", "segment", "ip"}}, post: {serve: h.routeChange}},
+		"/v1/leases":     {get: {serve: h.leases}},
 		"/v1/monitor":    {get: {serve: h.monitor, params: []string{"kind"}}},
 		"/v1/reload":     {post: {serve: h.reload}},
 		"/v1/log":        {post: {serve: h.logLevel}},

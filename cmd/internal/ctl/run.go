@@ -81,7 +81,7 @@ Exit codes: 0 done; 1 usage, or the daemon refused; 2 daemon not reachable.`,
 	root.SetErr(stderr)
 	root.PersistentFlags().StringVar(&a.path, "control", control.DefaultPath, "the daemon's control socket")
 	root.PersistentFlags().BoolVarP(&a.json, "json", "j", false, "print one JSON document (monitor: one a line)")
-	root.AddCommand(a.status(), a.segment(), a.counters(), a.fdb(), a.remote(), a.neigh(), a.route(),
+	root.AddCommand(a.status(), a.segment(), a.counters(), a.fdb(), a.remote(), a.neigh(), a.route(), a.lease(),
 		a.monitor(), a.reload(), a.log(), a.versions(), a.decode())
 	a.addHelp(root)
 	return root

@@ -47,6 +47,9 @@ func (a *app) statusText(s *api.Status) {
 	for i := range s.Sockets {
 		line("  listening on %s", socketText(&s.Sockets[i]))
 	}
+	for _, p := range s.Sources {
+		line("  source %s %s, %d leases of others, %d refused", p.Source, negated(p.Connected, "connected"), p.Leases, p.Refused)
+	}
 	for i := range s.Segments {
 		g := &s.Segments[i]
 		line("  segment %d dev %s mtu %d local %s remotes %d %s%s",

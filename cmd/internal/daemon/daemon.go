@@ -65,9 +65,12 @@ type Daemon struct {
 	routesChanged chan struct{} // the same for the kernel's routes
 	routes        *host.Host
 	rules         *nft.Rules
+	member        *member // of a Flannel network; nil for none
 
-	mu        sync.Mutex // guards what follows; held for a whole change
-	cfg       *config.Config
+	mu        sync.Mutex                      // guards what follows; held for a whole change
+	file      *config.Config                  // as it is written
+	planes    map[route.Source]config.Segment // that control planes want
+	cfg       *config.Config                  // file with planes
 	segments  map[uint32]*segment
 	listeners map[listenKey]*listener
 	egresses  map[int]*egress // by interface index
@@ -83,11 +86,19 @@ func New(cfg *config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{opts: o, log: o.Log, started: time.Now(),
 		table: table, local: route.NewLocal(table, maxStations), monitor: newMonitor(), pools: underlay.NewPools(),
 		hostChanged: make(chan struct{}, 1), routesChanged: make(chan struct{}, 1),
+		planes:    make(map[route.Source]config.Segment),
 		segments:  make(map[uint32]*segment),
 		listeners: make(map[listenKey]*listener),
 		egresses:  make(map[int]*egress),
 		node:      node{given: make(map[api.Source]PodSubnets)},
+		file:      &config.Config{},
 		cfg:       &config.Config{},
+	}
+	if cfg.Flannel != nil {
+		var err error
+		if d.member, err = newMember(d, cfg.Flannel); err != nil {
+			return nil, err
+		}
 	}
 	d.routes = host.New(host.Config{Report: d.routesReport})
 	d.rules = nft.New(nft.Config{Report: d.rulesReport})
@@ -124,6 +135,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.runRoutes(ctx) })
 	g.Go(func() error { return d.runRules(ctx) })
 	g.Go(func() error { return d.keepTelling(ctx) })
+	if d.member != nil {
+		g.Go(func() error { return d.member.run(ctx) })
+	}
 	return g.Wait()
 }
 
@@ -182,13 +196,22 @@ func (d *Daemon) Reload(context.Context) (api.Result, error) {
 func (d *Daemon) configuration() *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.cfg
+	return d.file
 }
 
 // change puts next in force, or nothing of it.
 func (d *Daemon) change(next *config.Config) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.put(next)
+}
+
+// put is change for those who hold d.mu.
+func (d *Daemon) put(file *config.Config) error {
+	next, err := d.withPlanes(file)
+	if err != nil {
+		return err
+	}
 	diff := config.Diff(d.cfg, next)
 	p, err := d.prepare(next)
 	if err != nil {
@@ -212,6 +235,7 @@ func (d *Daemon) change(next *config.Config) error {
 		p.abandon()
 		return err
 	}
+	d.file = file
 	for vni, s := range d.segments {
 		if was := old[vni]; was == nil || was.engine != s.engine {
 			s.engine.FDB().SetNotify(d.notifier(s))
@@ -226,6 +250,9 @@ func (d *Daemon) change(next *config.Config) error {
 	d.publish()
 	d.followCNI(&diff)
 	d.wakeRoutes()
+	if diff.Flannel && d.member != nil {
+		d.member.nudge() // subnet.env says who masquerades
+	}
 	if diff.Log && d.opts.Level.String() != next.Log.Level {
 		d.closing("log level", d.opts.Level.UnmarshalText([]byte(next.Log.Level)))
 	}

@@ -60,17 +60,19 @@ func (d *Daemon) bringUp(s *segment) {
 // addresses, the VNI and the name, so that peers see the same station after a
 // restart. The outer addresses tell VTEPs apart even where machines are clones
 // of one another.
-func deviceMAC(s *segment) packet.MAC {
+func deviceMAC(s *segment) packet.MAC { return stableMAC(s.listenAddrs(), s.cfg.VNI, s.cfg.Device) }
+
+func stableMAC(outer []netip.Addr, vni uint32, device string) packet.MAC {
 	h := sha256.New()
-	for _, a := range s.listenAddrs() {
+	for _, a := range outer {
 		b := a.As16()
 		h.Write(b[:])
 	}
 	if id, err := os.ReadFile("/etc/machine-id"); err == nil {
 		h.Write(id)
 	}
-	h.Write(binary.BigEndian.AppendUint32(nil, s.cfg.VNI))
-	h.Write([]byte(s.cfg.Device))
+	h.Write(binary.BigEndian.AppendUint32(nil, vni))
+	h.Write([]byte(device))
 	var mac packet.MAC
 	copy(mac[:], h.Sum(nil))
 	mac[0] = mac[0]&^1 | 2

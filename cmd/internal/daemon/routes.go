@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"vtepd/config"
 	"vtepd/route"
+	"vtepd/route/flannel"
 	"vtepd/route/host"
 	"vtepd/route/nft"
 )
@@ -23,6 +25,7 @@ const routesPause = 50 * time.Millisecond
 func (d *Daemon) keepRoutes(ctx context.Context) error {
 	sub := d.table.Subscribe(0, route.Prefix)
 	defer sub.Close()
+	var masqueraded []nft.Network
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,7 +35,8 @@ func (d *Daemon) keepRoutes(ctx context.Context) error {
 		}
 		w := d.wantedRoutes(sub.Next().Deltas)
 		d.routes.Set(w)
-		d.rules.SetForward(wantedForward(&w))
+		d.followForward(&w)
+		masqueraded = d.followMasquerade(masqueraded)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -61,6 +65,13 @@ func (d *Daemon) wantedRoutes(all []route.Delta) host.Wanted {
 			w.Segments = append(w.Segments, host.Segment{VNI: vni, Device: s.cfg.Device, Interface: s.cfg.Interface})
 		}
 	}
+	if d.member != nil {
+		if up := d.member.place(); up.name != "" {
+			w.Forward = append(w.Forward, up.name)
+			known[flannel.HostGWVNI] = true
+			w.Segments = append(w.Segments, host.Segment{VNI: flannel.HostGWVNI, Interface: up.name})
+		}
+	}
 	for _, delta := range all {
 		// What a control plane says of a segment that is not there yet waits.
 		if known[delta.Entry.Key.VNI] {
@@ -73,15 +84,43 @@ func (d *Daemon) wantedRoutes(all []route.Delta) host.Wanted {
 	return w
 }
 
-// wantedForward is what other chains must let through: all that comes and goes
-// by the devices of routed segments.
-func wantedForward(w *host.Wanted) (f nft.Forward) {
+// followForward says what other chains must let through: all that comes and
+// goes by the devices of routed segments, and what is of the pods.
+func (d *Daemon) followForward(w *host.Wanted) {
+	var f nft.Forward
 	for _, s := range w.Segments {
 		if s.Device != "" {
 			f.Devices = append(f.Devices, s.Device)
 		}
 	}
-	return f
+	if c := d.configuration().Flannel; d.member != nil && c != nil {
+		f.Insert = c.Forward == "insert"
+		for _, n := range d.member.networks() {
+			f.Networks = append(f.Networks, n.Network)
+		}
+	}
+	d.rules.SetForward(f)
+}
+
+// followMasquerade says whose packets are masqueraded, where that is not what
+// was said before, and returns it.
+func (d *Daemon) followMasquerade(before []nft.Network) []nft.Network {
+	var want []nft.Network
+	if c := d.configuration().Flannel; d.member != nil && c != nil && c.Masquerade {
+		want = d.member.networks()
+	}
+	if slices.Equal(want, before) {
+		return before
+	}
+	var rules nft.Contribution // none
+	if len(want) > 0 {
+		rules = nft.Masquerade(want...)
+	}
+	if err := d.rules.Set("masquerade", rules); err != nil {
+		d.log.Error("no masquerading", zap.Error(err))
+		return before
+	}
+	return want
 }
 
 // runRoutes keeps the kernel's routes until ctx ends.

@@ -48,6 +48,8 @@ func (d *Daemon) Status() api.Status {
 	st.Node, st.Problems = node, append(st.Problems, problems...)
 	st.Kernel, problems = d.kernelStatus()
 	st.Problems = append(st.Problems, problems...)
+	sources, problems := d.sources()
+	st.Sources, st.Problems = sources, append(st.Problems, problems...)
 	return st
 }
 

@@ -113,6 +113,7 @@ func (b *Backend) Status() api.Status {
 			{Addr: netip.MustParseAddrPort("[ff05::100]:4789"), Group: true},
 		},
 		Segments: b.Segments(), Node: new(b.Node()), Kernel: kernel(),
+		Sources:  []api.SourceStatus{{Source: api.Flannel, Connected: true, Leases: 2, Refused: 1}},
 		Problems: []string{"no route to 2001:db8::2"},
 	}
 }
@@ -144,6 +145,22 @@ func (b *Backend) Segments() []api.SegmentStatus {
 			Group: netip.MustParseAddr("ff05::100"), MaxMACs: 5, Accept: "10.0.0.0/8,any", Remotes: 1, Entries: 2,
 			Tier: "slow", Reason: "udp_csum is false", Problems: []string{"no local IPv6 address"}},
 	}
+}
+
+// Leases implements [api.Backend].
+func (b *Backend) Leases() []api.Lease {
+	vni := uint32(1)
+	return []api.Lease{{
+		Source: api.Flannel, Connected: true, Since: time.Date(2026, 11, 26, 4, 0, 0, 0, time.UTC), Revision: 17,
+		LastError: "etcd at http://192.0.2.10:2379 does not answer",
+		Key:       "10.244.7.0-24",
+		Value:     `{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}`,
+		Subnets:   []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24")}, Expires: time.Date(2026, 11, 27, 4, 0, 0, 0, time.UTC),
+		Networks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, Backend: "vxlan", Device: "flannel.1", VNI: &vni, Port: 8472,
+		MTU: 1450, Interface: "eth0", SubnetFile: "/run/flannel/subnet.env",
+		Peers: 2, RefusedNow: 1, Refused: api.Tally{"vtep_mac": 1}, Refusals: []string{"10.244.9.0-24: its VtepMAC 01:00:00:00:00:01 is no station's"},
+		Renewals: 3, Races: 1, Relists: 2, Problems: []string{"the network's configuration was changed; restart vtepd to follow, as flanneld must be"},
+	}}
 }
 
 // Counters implements [api.Backend].
