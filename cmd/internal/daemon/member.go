@@ -78,8 +78,9 @@ func (m *member) run(ctx context.Context) error {
 		m.source.Run(ctx)
 	}()
 	m.keep(ctx)
+	err := m.store.Close() // ends what waits for etcd
 	<-done
-	return m.store.Close()
+	return err
 }
 
 // node says how other nodes reach this one.

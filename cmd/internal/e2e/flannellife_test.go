@@ -143,6 +143,20 @@ func TestFlannelDualStack(t *testing.T) {
 	}
 }
 
+// TestFlannelIPv6Only: neither pods nor underlay have IPv4.
+func TestFlannelIPv6Only(t *testing.T) {
+	f := newFlannelNet(t, 2, `{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd44::/48","Backend":{"Type":"vxlan"}}`)
+	a, b := f.node(0), f.node(1)
+	l := b.lease()
+	if !strings.HasPrefix(l.Key, "0.0.0.0-0&fd44:") || l.MTU != 1430 || !strings.HasPrefix(l.Value, `{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::2","BackendType":"vxlan","BackendV6Data":`) {
+		t.Errorf("%+v", l)
+	}
+	if e := readEnv(t, b.env); e["FLANNEL_NETWORK"] != "" || e["FLANNEL_IPV6_NETWORK"] != "fd44::/48" {
+		t.Errorf("%v", e)
+	}
+	run(t, a.host, "ping", "-c", "2", "-W", "3", l.Subnets[0].Addr().String())
+}
+
 // TestFlannelDeviceLeft: flanneld leaves its device behind; what is in the way
 // is named, and when it is gone the node joins.
 func TestFlannelDeviceLeft(t *testing.T) {

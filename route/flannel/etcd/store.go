@@ -53,10 +53,11 @@ type Store struct {
 	o       Options
 	config  string // keys
 	subnets string
+	life    context.Context // ends by Close
+	end     context.CancelFunc
 
 	mu     sync.Mutex
 	client *clientv3.Client // nil before it is needed
-	closed bool
 }
 
 var _ flannel.Store = (*Store)(nil)
@@ -71,7 +72,9 @@ func New(o Options) (*Store, error) {
 	if o.Prefix == "" {
 		prefix = DefaultPrefix
 	}
-	return &Store{o: o, config: prefix + "/config", subnets: prefix + "/subnets/"}, nil
+	s := &Store{o: o, config: prefix + "/config", subnets: prefix + "/subnets/"}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
 // connected returns the client. With a user name it needs an etcd that answers
@@ -79,13 +82,14 @@ func New(o Options) (*Store, error) {
 func (s *Store) connected() (*clientv3.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return nil, context.Canceled
+	if err := s.life.Err(); err != nil {
+		return nil, err
 	}
 	if s.client != nil {
 		return s.client, nil
 	}
 	c, err := clientv3.New(clientv3.Config{
+		Context: s.life,
 		Endpoints: s.o.Endpoints, TLS: s.o.TLS, Username: s.o.Username, Password: s.o.Password,
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAliveTime, DialKeepAliveTimeout: keepAliveWait,
 		MaxCallRecvMsgSize: maxMessage,
@@ -103,15 +107,18 @@ func (s *Store) connected() (*clientv3.Client, error) {
 	return c, nil
 }
 
-// Close ends all connections, and what goes on by them.
+// Close ends all connections, and what goes on by them in other goroutines.
 func (s *Store) Close() error {
+	s.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
 	if s.client == nil {
 		return nil
 	}
-	return s.client.Close()
+	if err := s.client.Close(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // record is a lease as the [flannel.Source] knows it.

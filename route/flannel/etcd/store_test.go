@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -444,6 +445,43 @@ func TestWriteConfig(t *testing.T) {
 	}
 	if got := c.Ctl("get", "--prefix", "/"); got != "/other/place/config\ny" {
 		t.Error(got)
+	}
+}
+
+// TestCloseWhileSilent: a server that takes connections and says nothing keeps
+// nobody from stopping.
+func TestCloseWhileSilent(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, o := range []Options{{}, {Username: "u", Password: "p"}} {
+		o.Endpoints = []string{"http://" + l.Addr().String()}
+		s := open(t, o)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.List(ctx)
+			done <- err
+		}()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		began := time.Now()
+		cancel()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err == nil || time.Since(began) > 1500*time.Millisecond {
+			t.Errorf("%+v: %v after %v", o, err, time.Since(began))
+		}
+		if _, err := s.List(t.Context()); !errors.Is(err, context.Canceled) {
+			t.Errorf("after Close: %v", err)
+		}
 	}
 }
 
