@@ -189,3 +189,24 @@ func TestTemplateWhoseChecksumIsZero(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkPut(b *testing.B) {
+	tmpl, err := encap.NewTemplate(outerV4())
+	must(b, err)
+	dst := make([]byte, 2000)
+	b.ReportAllocs()
+	for b.Loop() {
+		tmpl.Put(dst, 1450, 50001, 0, 64)
+		tmpl.Finish(dst)
+	}
+}
+
+func BenchmarkParseHeader(b *testing.B) {
+	h := encap.MakeHeader(42)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := encap.ParseHeader(h[:]); !ok {
+			b.Fatal("refused")
+		}
+	}
+}

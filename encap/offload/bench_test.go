@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"vtepd/encap/drop"
 	"vtepd/encap/offload"
 	"vtepd/encap/packet"
 )
@@ -101,6 +102,21 @@ func BenchmarkSplit(b *testing.B) {
 			for b.Loop() {
 				if n, _, _ := s.Split(dst, dst[:0], frame, p, &g); n == 0 {
 					b.Fatal("not cut")
+				}
+			}
+		})
+	})
+}
+
+// BenchmarkValidate looks whether a super-frame may be cut.
+func BenchmarkValidate(b *testing.B) {
+	eachBulk(b, func(name string, r recipe, size, _ int) {
+		b.Run(name, func(b *testing.B) {
+			frame, p, g := r.super(b, size)
+			b.ReportAllocs()
+			for b.Loop() {
+				if reason := offload.Validate(frame, p, &g); reason != drop.None {
+					b.Fatal(reason)
 				}
 			}
 		})

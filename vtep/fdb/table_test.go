@@ -1,6 +1,7 @@
 package fdb
 
 import (
+	"fmt"
 	"runtime"
 	"slices"
 	"testing"
@@ -530,9 +531,13 @@ func filled(b *testing.B, n uint64) *Table {
 }
 
 func BenchmarkLookupHit(b *testing.B) {
-	tab := filled(b, million)
-	for i := uint64(0); b.Loop(); i++ {
-		tab.Lookup(mac(i * 7919 % million))
+	for _, n := range []uint64{1000, million} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			tab := filled(b, n)
+			for i := uint64(0); b.Loop(); i++ {
+				tab.Lookup(mac(i * 7919 % n))
+			}
+		})
 	}
 }
 

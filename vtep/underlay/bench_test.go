@@ -64,3 +64,34 @@ func BenchmarkFlood(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTurn sends trains to a socket of the same host and receives them:
+// one operation is one train, in both directions of the underlay.
+func BenchmarkTurn(b *testing.B) {
+	for _, n := range []int{1, 44} {
+		b.Run(fmt.Sprintf("datagrams=%d", n), func(b *testing.B) {
+			namespace(b)
+			if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+				b.Fatalf("%v: %s", err, out)
+			}
+			r := newRig(b, loop4, true, nil)
+			tr := r.train(5, 1450, make([]byte, n*1450))
+			ds := make([]vtep.Datagram, 64)
+			bytes := 0
+			b.SetBytes(int64(len(tr.Payload)))
+			b.ReportAllocs()
+			for b.Loop() {
+				r.send.Send(tr)
+				r.send.Flush()
+				got, err := r.recv.Receive(ds)
+				must(b, err)
+				for _, d := range ds[:got] {
+					bytes += len(d.Payload)
+				}
+			}
+			if want := b.N * len(tr.Payload); bytes != want {
+				b.Errorf("%d bytes came, want %d", bytes, want)
+			}
+		})
+	}
+}

@@ -53,14 +53,14 @@ var (
 
 // A rig is a receiver on loopback and a path to it.
 type rig struct {
-	t    *testing.T
+	t    testing.TB
 	recv *Receiver
 	path vtep.Path
 	send *Sender
 	tally
 }
 
-func newRig(t *testing.T, local netip.Addr, gro bool, edit func(*DialSpec)) *rig {
+func newRig(t testing.TB, local netip.Addr, gro bool, edit func(*DialSpec)) *rig {
 	t.Helper()
 	port := freePort(t, local)
 	rs, err := Listen(Spec{Addr: netip.AddrPortFrom(local, port), Workers: 1, GRO: gro, ZeroCsum6: true})
@@ -90,7 +90,7 @@ func newRig(t *testing.T, local netip.Addr, gro bool, edit func(*DialSpec)) *rig
 }
 
 // freePort returns a port that nobody uses.
-func freePort(t *testing.T, a netip.Addr) uint16 {
+func freePort(t testing.TB, a netip.Addr) uint16 {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	must(t, err)
 	defer c.Close()

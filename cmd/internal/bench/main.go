@@ -77,6 +77,7 @@ func run(o *options) error {
 	defer stop()
 	r := &runner{plan: p, bin: bin, tools: filepath.Join(o.out, "tools"), idleTime: idleTime,
 		res: &report.Results{Started: time.Now(), Rounds: p.rounds, Seconds: p.seconds, Quick: p.quick, Machine: machine()}}
+	progress("%d systems, %d rounds, %d s a measurement: about %.0f minutes", len(p.systems), p.rounds, p.seconds, max(1, p.estimate().Minutes()))
 	err = r.all(ctx)
 	r.res.Took = time.Since(r.res.Started)
 	return errors.Join(err, o.report(r.res))

@@ -23,6 +23,10 @@ const (
 	udp   = "udp"
 	rr    = "rr"
 	idle  = "idle"
+
+	// Of vtepd alone, in rounds of their own.
+	tables = "fdb"
+	flood  = "flood"
 )
 
 func measures() []measure {
@@ -33,6 +37,8 @@ func measures() []measure {
 		{udp, "64-byte UDP datagrams received per second"},
 		{rr, "request/response of 64 bytes, p50 and p99"},
 		{idle, "processor time and memory of idle programs"},
+		{tables, "FDB lookups among 1,000 and 1,000,000 entries, memory of an entry"},
+		{flood, "processor time and time of a copy of a broadcast to 1,000 remotes"},
 	}
 }
 
@@ -48,6 +54,7 @@ func wires() []wire {
 		{report.Wire{Name: report.Wire1500, Title: "MTU 1500"}, 1500, false},
 		{report.Wire{Name: report.Wire9000, Title: "MTU 9000"}, 9000, false},
 		{report.Wire{Name: report.WirePlain, Title: "MTU 1500, plain wire"}, 1500, true},
+		{report.Wire{Name: report.Alone, Title: "vtepd alone"}, 0, false},
 	}
 }
 
@@ -118,6 +125,9 @@ func choose(what, names string, known []string) ([]string, error) {
 func (p *plan) wants(w wire, m string, s *overlay.System) bool {
 	if !slices.Contains(p.measures, m) {
 		return false
+	}
+	if alone := m == tables || m == flood; alone || w.Name == report.Alone {
+		return alone && w.Name == report.Alone && s.Name == "vtepd"
 	}
 	main := s.Kind == overlay.Kernel || s.Name == "vtepd"
 	if w.Name == report.Wire1500 {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vtepd/cmd/internal/bench/overlay"
 	"vtepd/cmd/internal/bench/report"
@@ -64,6 +65,27 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestRunsStayShort: long runs are not repeated by anybody. Both limits are
+// those that the Makefile and docs/performance.md name.
+func TestRunsStayShort(t *testing.T) {
+	for _, c := range []struct {
+		quick bool
+		limit time.Duration
+	}{{false, 27 * time.Minute}, {true, 3 * time.Minute}} {
+		p := mustPlan(t, c.quick, "", "")
+		got := p.estimate()
+		t.Logf("quick %v: %v", c.quick, got)
+		if got > c.limit || got < c.limit/2 {
+			t.Errorf("quick %v takes about %v, want at most %v", c.quick, got, c.limit)
+		}
+	}
+	one, two := mustPlan(t, false, "vtepd", "rr"), mustPlan(t, false, "vtepd", "rr")
+	two.rounds *= 2
+	if a, b := one.estimate(), two.estimate(); b-a != 11*2*(time.Second+aroundSample) {
+		t.Errorf("twice the rounds of one measure of two systems: %v, then %v", a, b)
+	}
+}
+
 // TestEveryBarIsMeasured: a full run, and but for the other overlays a quick
 // one, must yield what the bars are about.
 func TestEveryBarIsMeasured(t *testing.T) {
@@ -105,6 +127,10 @@ func yields(m string) []report.Metric {
 		return []report.Metric{report.RR50, report.RR99}
 	case idle:
 		return []report.Metric{report.IdleCPU, report.IdleRSS}
+	case tables:
+		return []report.Metric{report.FDBFew, report.FDBMany, report.FDBBytes}
+	case flood:
+		return []report.Metric{report.FloodCPU, report.FloodTime}
 	default:
 		return []report.Metric{report.Metric(m)}
 	}

@@ -40,7 +40,11 @@ func (r *runner) all(ctx context.Context) error {
 			continue
 		}
 		r.res.Wires = append(r.res.Wires, w.Wire)
-		if err := r.wire(ctx, w); err != nil {
+		on := r.wire
+		if w.Name == report.Alone {
+			on = r.alone
+		}
+		if err := on(ctx, w); err != nil {
 			return fmt.Errorf("%s: %w", w.Title, err)
 		}
 	}

@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := namespaces(t)
-	r := newRunner(t, bin, "vtepd,vtepd-to-kernel", "tcp1,udp,rr,idle")
+	r := newRunner(t, bin, "vtepd,vtepd-to-kernel", "tcp1,udp,rr,idle,fdb,flood")
 	if err := r.all(context.Background()); err != nil {
 		t.Fatal(err)
 	}

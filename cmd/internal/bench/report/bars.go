@@ -14,6 +14,7 @@ const (
 	aboveKernel       // the difference to the kernel's device
 	ratioToPeer       // the best other userspace overlay of the run
 	itself            // the value alone
+	ratioToFewer      // the same with few entries
 )
 
 // A bar is what vtepd must reach: the floor always, the goal is what it is
@@ -34,6 +35,8 @@ const (
 	Wire1500  = "1500"
 	Wire9000  = "9000"
 	WirePlain = "plain"
+	// Alone is no wire: what vtepd does that no other system is compared in.
+	Alone = "alone"
 )
 
 // bars returns the bars in the order of a report. They are measured with two
@@ -56,6 +59,10 @@ func bars() []bar {
 		{"processor time, whole machine", vtepdName, Wire1500, CPU, itself, 2.0, 1.6, 1.1, "s/GByte", 2, true},
 		{"idle daemon, processor time", vtepdName, Wire1500, IdleCPU, itself, 0.2, 0.2, none, "% of a core", 3, true},
 		{"idle daemon, resident memory", vtepdName, Wire1500, IdleRSS, itself, 30, 30, none, "MiB", 1, true},
+		{"FDB lookup at 1,000,000 entries against 1,000", vtepdName, Alone, FDBMany, ratioToFewer, 2, 1.5, none, "× that of 1,000", 2, true},
+		{"FDB, memory at 1,000,000 entries", vtepdName, Alone, FDBBytes, itself, 100, 64, none, "bytes an entry", 1, true},
+		{"broadcast to 1,000 remotes, processor time", vtepdName, Alone, FloodCPU, itself, 2, 1, none, "µs a copy", 2, true},
+		{"broadcast to 1,000 remotes, time", vtepdName, Alone, FloodTime, itself, 2, 1, none, "µs a copy", 2, true},
 	}
 }
 
@@ -108,6 +115,8 @@ func (r *Results) against(b *bar, v *Verdict) []float64 {
 		return compare(ours, kernel, ratio)
 	case aboveKernel:
 		return compare(ours, kernel, difference)
+	case ratioToFewer:
+		return compare(ours, r.values(b.wire, FDBFew, b.system), ratio)
 	case ratioToPeer:
 		peer := r.bestPeer(b.wire, b.metric)
 		v.Against = r.system(peer).Title

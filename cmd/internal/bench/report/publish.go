@@ -32,6 +32,9 @@ func (r *Results) Pictures(dir string) ([]string, error) {
 	var names []string
 	for _, w := range r.Wires {
 		for _, m := range metrics() {
+			if m.alone {
+				continue
+			}
 			text := r.SVG(w, m.metric)
 			if text == "" {
 				continue
@@ -87,7 +90,9 @@ func (r *Results) Markdown(pictures string) string {
 		details := ""
 		for _, m := range metrics() {
 			if d := r.Detail(w.Name, m.metric); d != "" {
-				fmt.Fprintf(&b, "\n![%s, %s](%s/%s)\n", m.title, w.Title, pictures, pictureName(w.Name, m.metric))
+				if !m.alone {
+					fmt.Fprintf(&b, "\n![%s, %s](%s/%s)\n", m.title, w.Title, pictures, pictureName(w.Name, m.metric))
+				}
 				details += fmt.Sprintf("\n**%s**\n\n%s", m.title, d)
 			}
 		}

@@ -26,6 +26,13 @@ const (
 	RSS     Metric = "rss"
 	IdleCPU Metric = "idle_cpu"
 	IdleRSS Metric = "idle_rss"
+
+	// Of vtepd alone.
+	FDBFew    Metric = "fdb_few"
+	FDBMany   Metric = "fdb_many"
+	FDBBytes  Metric = "fdb_bytes"
+	FloodCPU  Metric = "flood_cpu"
+	FloodTime Metric = "flood_time"
 )
 
 // What the report knows of the systems: the one that ratios are taken to, ours,
@@ -43,21 +50,27 @@ type metricInfo struct {
 	digits      int
 	lower       bool // less is better
 	ratio       bool // a ratio to the kernel's device means something
+	alone       bool // nothing else has it: there is no picture of it
 }
 
 // metrics returns all metrics in the order of a report.
 func metrics() []metricInfo {
 	return []metricInfo{
-		{TCP1, "TCP, 1 stream", "Gbit/s", 2, false, true},
-		{TCP4, "TCP, 4 streams", "Gbit/s", 2, false, true},
-		{Bidir, "TCP, both directions at once, summed", "Gbit/s", 2, false, true},
-		{CPU, "Processor time of the whole machine during TCP, 1 stream", "s/GByte", 2, true, true},
-		{UDP64, "64-byte UDP datagrams received", "thousand/s", 0, false, true},
-		{RR50, "Request/response of 64 bytes, median", "µs", 0, true, true},
-		{RR99, "Request/response of 64 bytes, 99th percentile", "µs", 0, true, true},
-		{RSS, "Resident memory of one host's programs, under load", "MiB", 1, true, false},
-		{IdleCPU, "Processor time of one host's programs, idle", "% of a core", 3, true, false},
-		{IdleRSS, "Resident memory of one host's programs, before any load", "MiB", 1, true, false},
+		{TCP1, "TCP, 1 stream", "Gbit/s", 2, false, true, false},
+		{TCP4, "TCP, 4 streams", "Gbit/s", 2, false, true, false},
+		{Bidir, "TCP, both directions at once, summed", "Gbit/s", 2, false, true, false},
+		{CPU, "Processor time of the whole machine during TCP, 1 stream", "s/GByte", 2, true, true, false},
+		{UDP64, "64-byte UDP datagrams received", "thousand/s", 0, false, true, false},
+		{RR50, "Request/response of 64 bytes, median", "µs", 0, true, true, false},
+		{RR99, "Request/response of 64 bytes, 99th percentile", "µs", 0, true, true, false},
+		{RSS, "Resident memory of one host's programs, under load", "MiB", 1, true, false, false},
+		{IdleCPU, "Processor time of one host's programs, idle", "% of a core", 3, true, false, false},
+		{IdleRSS, "Resident memory of one host's programs, before any load", "MiB", 1, true, false, false},
+		{FDBFew, "FDB, a lookup among 1,000 entries", "ns", 1, true, false, true},
+		{FDBMany, "FDB, a lookup among 1,000,000 entries", "ns", 1, true, false, true},
+		{FDBBytes, "FDB, memory of an entry, of 1,000,000", "bytes", 1, true, false, true},
+		{FloodCPU, "Broadcast to 1,000 remotes, processor time of a copy", "µs", 2, true, false, true},
+		{FloodTime, "Broadcast to 1,000 remotes, time of a copy", "µs", 2, true, false, true},
 	}
 }
 
