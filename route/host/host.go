@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"net/netip"
 	"slices"
@@ -72,7 +73,7 @@ const (
 )
 
 // A Host keeps the routes of the network namespace that Run is called in. Its
-// methods may be called from any goroutine.
+// methods may be called from any goroutine; for Close see there.
 type Host struct {
 	cfg  Config
 	wake chan struct{}
@@ -81,7 +82,7 @@ type Host struct {
 	wanted *Wanted
 	status Status
 
-	// What follows belongs to the goroutine of Run.
+	// What follows belongs to the goroutine of Run, and then of Close.
 	claim    *claim.Claim
 	settings settings
 	seed     maphash.Seed
@@ -134,27 +135,50 @@ func (h *Host) Status() Status {
 	return h.status
 }
 
-// Run keeps the routes until ctx ends. Then it removes them: what the kernel
-// refuses then is the error, as is a kernel that does not tell of changes. The
-// settings stay. It is called once.
+// Run keeps the routes until ctx ends. They stay then until [Host.Close]. A
+// kernel that does not tell of changes is an error. It is called once.
 func (h *Host) Run(ctx context.Context) error {
-	err := path.Keep(ctx, h.wake, h.cfg.Tick, func(ticked bool) time.Duration {
+	return path.Keep(ctx, h.wake, h.cfg.Tick, func(ticked bool) time.Duration {
 		if ticked {
 			clear(h.direct) // whatever the digest of the world does not see
 		}
-		h.look()
+		h.look(ctx)
 		return path.Rest(h.busy)
 	})
-	return errors.Join(err, h.close())
 }
 
-// look makes the kernel's state what it should be, as far as that goes.
-func (h *Host) look() {
+// Close removes the routes: what the kernel refuses is the error. The settings
+// stay, and so do the routes of another daemon, which has the claim. It is called
+// when Run has returned, in the same network namespace. Whoever also closes the
+// devices that the routes lead to does so before: with a device its routes go
+// all at once, and else one by one.
+func (h *Host) Close() error {
+	if h.claim == nil {
+		return nil
+	}
+	defer h.release()
+	k, err := openKernel(h.seed)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	var errs []error
+	for i := range k.own {
+		if err := k.do(&change{del: &k.own[i]}); err != nil {
+			errs = append(errs, fmt.Errorf("route %s not removed: %w", k.own[i].text(k.name), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// look makes the kernel's state what it should be, as far as that goes before
+// ctx ends.
+func (h *Host) look(ctx context.Context) {
 	h.mu.Lock()
 	w, old := h.wanted, h.status
 	h.mu.Unlock()
 	s := Status{Looks: old.Looks + 1, Restored: old.Restored}
-	rep := h.keep(w, &s)
+	rep := h.keep(ctx, w, &s)
 	s.Settings = slices.Clone(h.settings.did)
 	h.mu.Lock()
 	h.status = s

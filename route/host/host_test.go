@@ -66,8 +66,10 @@ func sh(t testing.TB, script string) string {
 // A running Host is in the namespace of the test, in a thread of its own.
 type running struct {
 	*host.Host
-	t    testing.TB
-	stop func() error
+	t testing.TB
+	// halt ends Run, stop also closes.
+	halt, stop func() error
+	closing    chan struct{}
 
 	mu  sync.Mutex
 	log []host.Report
@@ -75,7 +77,7 @@ type running struct {
 
 func start(t testing.TB, w host.Wanted) *running {
 	t.Helper()
-	r := &running{t: t}
+	r := &running{t: t, closing: make(chan struct{})}
 	r.Host = host.New(host.Config{Report: func(rep host.Report) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -86,20 +88,28 @@ func start(t testing.TB, w host.Wanted) *running {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	r.Set(w)
 	go func() {
 		runtime.LockOSThread() // for good, as the thread is in another namespace
 		defer ns.Close()
 		if err := netns.Set(ns); err != nil {
 			done <- err
+			done <- nil
 			return
 		}
 		done <- r.Run(ctx)
+		<-r.closing
+		done <- r.Close()
 	}()
-	r.stop = sync.OnceValue(func() error {
+	r.halt = sync.OnceValue(func() error {
 		cancel()
 		return <-done
+	})
+	r.stop = sync.OnceValue(func() error {
+		err := r.halt()
+		close(r.closing)
+		return errors.Join(err, <-done)
 	})
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {
@@ -258,6 +268,37 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	sh(t, "ip route add 10.244.3.0/24 via 192.0.2.9 proto bird metric 4789")
 	if after := others(); after != before {
 		t.Errorf("routes of others were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// TestStop: routes go when the devices have gone, which takes nearly all of them
+// along, and a look at many does not hold up a stop.
+func TestStop(t *testing.T) {
+	namespace(t)
+	const many = 20_000
+	w := three()
+	for i := range many {
+		w.Prefixes = append(w.Prefixes, entry(fmt.Sprintf("20.%d.%d.0/24", i>>8, i&255), "192.0.2.2", route.Tunnel))
+	}
+	r := start(t, w)
+	until(t, 5*time.Second, func() error {
+		if ours(t) == "" {
+			return errors.New("no route yet")
+		}
+		return nil
+	})
+	if err := r.halt(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(strings.Split(ours(t), "; ")); n >= many {
+		t.Errorf("%d routes of %d when stopped at the first one", n, many)
+	}
+	sh(t, "ip link del vx1; ip route add 10.244.8.0/24 via 192.0.2.8 proto 181 metric 4789")
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if out := ours(t); out != "" {
+		t.Errorf("left behind: %s", out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 )
 
 // keep does one look's work.
-func (h *Host) keep(w *Wanted, s *Status) (rep Report) {
+func (h *Host) keep(ctx context.Context, w *Wanted, s *Status) (rep Report) {
 	h.busy = 0
 	nothing := len(w.Segments) == 0 && len(w.Prefixes) == 0 && len(w.Forward) == 0
 	if h.rests = h.rests && nothing; h.rests {
@@ -44,7 +45,7 @@ func (h *Host) keep(w *Wanted, s *Status) (rep Report) {
 	s.Wanted, s.Owned, s.Refused, s.Conflicts = d.prefixes, p.right, d.refused, p.conflicts
 	s.Errors = append(s.Errors, h.enable(w, &d, k)...)
 	rep.Settings, h.settings.fresh = h.settings.fresh, nil
-	h.carryOut(k, p.changes, s, &rep)
+	h.carryOut(ctx, k, p.changes, s, &rep)
 	maps.DeleteFunc(h.wrote, func(p netip.Prefix, _ kernelRoute) bool { _, ok := d.routes[p]; return !ok })
 	if nothing && len(s.Errors) == 0 {
 		h.rests = true
@@ -153,9 +154,13 @@ func (h *Host) enable(w *Wanted, d *decision, k *kernel) (errs []error) {
 // has no such protocol.
 func gone(err error) bool { return errors.Is(err, unix.ENOENT) }
 
-// carryOut makes the changes and counts them.
-func (h *Host) carryOut(k *kernel, changes []change, s *Status, rep *Report) {
+// carryOut makes the changes and counts them, as many as there is time for
+// before ctx ends: a hundred thousand take seconds, and a stop does not.
+func (h *Host) carryOut(ctx context.Context, k *kernel, changes []change, s *Status, rep *Report) {
 	for i := range changes {
+		if ctx.Err() != nil {
+			return
+		}
 		c := &changes[i]
 		err := k.do(c)
 		switch {
@@ -198,24 +203,4 @@ func (h *Host) report(rep Report, s *Status) {
 	if h.cfg.Report != nil && (rep.Added+rep.Removed+rep.Corrected+len(rep.Settings)+len(rep.Problems)+len(rep.Solved) > 0) {
 		h.cfg.Report(rep)
 	}
-}
-
-// close removes our routes. Those of another daemon, that has the claim, stay.
-func (h *Host) close() error {
-	if h.claim == nil {
-		return nil
-	}
-	defer h.release()
-	k, err := openKernel(h.seed)
-	if err != nil {
-		return err
-	}
-	defer k.close()
-	var errs []error
-	for i := range k.own {
-		if err := k.do(&change{del: &k.own[i]}); err != nil {
-			errs = append(errs, fmt.Errorf("route %s not removed: %w", k.own[i].text(k.name), err))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -141,7 +141,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close stops forwarding and gives back devices and sockets.
+// Close stops forwarding and gives back devices, sockets and the kernel's routes.
+// It is called when Run has returned.
 func (d *Daemon) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,7 +151,7 @@ func (d *Daemon) Close() error {
 		errs = append(errs, l.close())
 	}
 	segments := slices.Collect(maps.Values(d.segments))
-	errs = append(errs, closeDevices(segments))
+	errs = append(errs, closeDevices(segments), d.routes.Close()) // in this order: most routes go with a device
 	for _, s := range segments {
 		errs = append(errs, s.dialer.Close())
 	}
