@@ -6,8 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vtepd/route/nft"
 )
@@ -275,6 +279,44 @@ func TestForwardByDevice(t *testing.T) {
 		if _, err := f.at.send(f.from, f.to, 10); err != nil {
 			t.Errorf("%s: %v", f.name, err)
 		}
+	}
+}
+
+// TestLegacyLocked: while another iptables runs, ours wait for its lock. A stop
+// does not, where nothing of ours is there, and not for long where something is.
+func TestLegacyLocked(t *testing.T) {
+	for _, insert := range []bool{false, true} {
+		t.Run(fmt.Sprintf("insert %v", insert), func(t *testing.T) {
+			n := newNode(t)
+			path := filepath.Join(t.TempDir(), "lock")
+			t.Setenv("XTABLES_LOCKFILE", path)
+			n.sh("iptables-legacy -P FORWARD DROP")
+			r := n.start()
+			r.SetForward(pass(insert))
+			until(t, soon, func() error {
+				if s := r.Status(); len(s.Forward) != 1 || s.Forward[0].Passes != insert {
+					return fmt.Errorf("status %+v", s)
+				}
+				return nil
+			})
+			lock, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+				t.Fatal(err)
+			}
+			r.Wake() // so that a look waits for it, too
+			began := time.Now()
+			err = r.halt()
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("a stop took %v", took)
+			}
+			if insert != (err != nil) || insert && !strings.Contains(err.Error(), "lock") {
+				t.Errorf("a stop says %v", err)
+			}
+		})
 	}
 }
 

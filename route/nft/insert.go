@@ -33,7 +33,7 @@ func (r *Rules) keepForward(f Forward, s *Status, rep *Report) {
 		chains, rules, err := readTables()
 		read()
 		if absent(err) {
-			break
+			return
 		}
 		if err != nil {
 			s.Errors = append(s.Errors, err)
@@ -56,10 +56,9 @@ func (r *Rules) keepForward(f Forward, s *Status, rep *Report) {
 			}
 		}
 		if !r.insert(f, places, s, rep) {
-			break
+			return
 		}
 	}
-	r.keepLegacy(f, s, rep)
 }
 
 // readTables reads the chains and rules of all tables.

@@ -96,6 +96,8 @@ func wire(a *node, ifA string, b *node, ifB string) {
 type running struct {
 	*nft.Rules
 	stop func() error
+	// halt is stop for a test that looks at the error itself.
+	halt func() error
 
 	mu  sync.Mutex
 	log []nft.Report
@@ -111,12 +113,17 @@ func (n *node) start() *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.do(func() error { return r.Run(ctx) }) }()
+	halted := false
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-done
 	})
+	r.halt = func() error {
+		halted = true
+		return r.stop()
+	}
 	n.t.Cleanup(func() {
-		if err := r.stop(); err != nil {
+		if err := r.stop(); err != nil && !halted {
 			n.t.Error(err)
 		}
 	})

@@ -27,14 +27,19 @@ func legacies() [2]legacy {
 
 // keepLegacy does for iptables-legacy what keepForward does for nftables. Where
 // there is no filter table, none is made.
-func (r *Rules) keepLegacy(f Forward, s *Status, rep *Report) {
+func (r *Rules) keepLegacy(ctx context.Context, f Forward, s *Status, rep *Report) {
 	for _, l := range legacies() {
 		if !l.used() {
+			delete(r.legacy, l)
 			continue
 		}
-		if err := l.keep(&f, s, rep); err != nil {
-			s.Errors = append(s.Errors, fmt.Errorf("forward: iptables-legacy has a filter table: %w", err))
-		}
+		s.noteLegacy(r.keepOne(ctx, l, &f, s, rep))
+	}
+}
+
+func (s *Status) noteLegacy(err error) {
+	if err != nil {
+		s.Errors = append(s.Errors, fmt.Errorf("forward: iptables-legacy has a filter table: %w", err))
 	}
 }
 
@@ -45,8 +50,9 @@ func (l legacy) used() bool {
 	return err == nil && slices.Contains(strings.Fields(string(b)), "filter")
 }
 
-func (l legacy) keep(f *Forward, s *Status, rep *Report) error {
-	out, err := l.run("", "-S")
+// keepOne is keepLegacy for one family.
+func (r *Rules) keepOne(ctx context.Context, l legacy, f *Forward, s *Status, rep *Report) error {
+	out, err := l.run(ctx, "", "-S")
 	if err != nil {
 		return err
 	}
@@ -59,7 +65,8 @@ func (l legacy) keep(f *Forward, s *Status, rep *Report) error {
 		want = l.rules(options)
 	}
 	if ours := l.ours(have); !slices.Equal(ours, want) {
-		if err := l.write(have, want); err != nil {
+		r.legacy[l] = true // whatever becomes of it
+		if err := l.write(ctx, have, want); err != nil {
 			return err
 		}
 		if len(want) > 0 {
@@ -68,6 +75,7 @@ func (l legacy) keep(f *Forward, s *Status, rep *Report) error {
 			rep.Done = append(rep.Done, fmt.Sprintf("the rule %q was removed with %s-legacy", Mark, l.tool))
 		}
 	}
+	r.legacy[l] = len(want) > 0
 	if !blocked {
 		return nil
 	}
@@ -128,7 +136,7 @@ func (l legacy) ours(lines []string) (out []string) {
 }
 
 // write replaces ours, in one transaction.
-func (l legacy) write(have, want []string) error {
+func (l legacy) write(ctx context.Context, have, want []string) error {
 	var b strings.Builder
 	fmt.Fprintln(&b, "*filter")
 	had := false
@@ -155,26 +163,29 @@ func (l legacy) write(have, want []string) error {
 		fmt.Fprintf(&b, "-X %s\n", chainName)
 	}
 	fmt.Fprintln(&b, "COMMIT")
-	_, err := l.run(b.String(), "-restore", "--noflush")
+	_, err := l.run(ctx, b.String(), "-restore", "--noflush")
 	return err
 }
 
 // run runs iptables-legacy (`-S`) or iptables-legacy-restore (`-restore`) in
-// the namespace of the calling thread.
-func (l legacy) run(stdin string, args ...string) (string, error) {
+// the namespace of the calling thread, until ctx ends.
+func (l legacy) run(ctx context.Context, stdin string, args ...string) (string, error) {
 	name := l.tool + "-legacy"
 	if args[0] == "-restore" {
 		name, args = name+"-restore", args[1:]
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), legacyTime)
+	ctx, cancel := context.WithTimeout(ctx, legacyTime)
 	defer cancel()
 	c := exec.CommandContext(ctx, name, append([]string{"-w", "5"}, args...)...)
 	c.Stdin = strings.NewReader(stdin)
 	var said strings.Builder
 	c.Stderr = &said
 	out, err := c.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(said.String()))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return "", fmt.Errorf("%s takes too long: it waits for its lock while another iptables runs: %w", name, ctx.Err())
+	case err != nil: // in one line, as all problems are
+		return "", fmt.Errorf("%s: %w: %s", name, err, strings.Join(strings.Fields(said.String()), " "))
 	}
 	return string(out), nil
 }

@@ -84,6 +84,7 @@ type Rules struct {
 	written  *wish // what the table was made of
 	print    string
 	inserted map[place]string // prints of our chains in tables of others
+	legacy   map[legacy]bool  // families where ours are in tables of iptables-legacy, as far as we know
 	problems map[string]bool
 	// rests says that nothing is wanted and nothing is left.
 	rests bool
@@ -96,7 +97,8 @@ func New(c Config) *Rules {
 	if c.Tick == 0 {
 		c.Tick = defaultTick
 	}
-	return &Rules{cfg: c, wake: make(chan struct{}, 1), wanted: new(wish), inserted: make(map[place]string), problems: make(map[string]bool)}
+	return &Rules{cfg: c, wake: make(chan struct{}, 1), wanted: new(wish), inserted: make(map[place]string),
+		legacy: make(map[legacy]bool), problems: make(map[string]bool)}
 }
 
 // Set replaces the contribution of a name; one without chains is none. It
@@ -155,27 +157,31 @@ func (r *Rules) Status() Status {
 func (r *Rules) Run(ctx context.Context) error {
 	err := path.Keep(ctx, r.wake, r.cfg.Tick, func(bool) time.Duration {
 		r.reading = 0
-		r.look()
+		r.look(ctx)
 		return path.Rest(r.reading)
 	})
 	return errors.Join(err, r.close())
 }
 
-// look makes the kernel's rules what they should be, as far as that goes.
-func (r *Rules) look() {
+// look makes the kernel's rules what they should be, as far as that goes before
+// ctx ends.
+func (r *Rules) look(ctx context.Context) {
 	r.mu.Lock()
 	w, old := r.wanted, r.status
 	r.mu.Unlock()
 	s := Status{Written: old.Written, Restored: old.Restored}
 	var rep Report
-	r.keep(w, &s, &rep)
+	r.keep(ctx, w, &s, &rep)
+	if ctx.Err() != nil {
+		return // what was cut short is no news
+	}
 	r.mu.Lock()
 	r.status = s
 	r.mu.Unlock()
 	r.report(rep, &s)
 }
 
-func (r *Rules) keep(w *wish, s *Status, rep *Report) {
+func (r *Rules) keep(ctx context.Context, w *wish, s *Status, rep *Report) {
 	if r.rests = r.rests && w.empty(); r.rests {
 		return
 	}
@@ -192,6 +198,7 @@ func (r *Rules) keep(w *wish, s *Status, rep *Report) {
 		s.Errors = append(s.Errors, err)
 	}
 	r.keepForward(w.forward, s, rep)
+	r.keepLegacy(ctx, w.forward, s, rep)
 	if w.empty() && len(s.Errors) == 0 {
 		r.rests = true
 		r.release()
@@ -241,6 +248,9 @@ func (r *Rules) report(rep Report, s *Status) {
 	}
 }
 
+// stopTime is what a stop has for the commands of iptables-legacy.
+const stopTime = time.Second
+
 // close removes what is ours.
 func (r *Rules) close() error {
 	if r.claim == nil {
@@ -251,5 +261,12 @@ func (r *Rules) close() error {
 	var rep Report
 	err := r.keepTable(new(wish), &s, &rep)
 	r.keepForward(Forward{}, &s, &rep)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	for _, l := range legacies() {
+		if r.legacy[l] { // else there is nothing to wait for its lock for
+			s.noteLegacy(r.keepOne(ctx, l, &Forward{}, &s, &rep))
+		}
+	}
 	return errors.Join(append(s.Errors, err)...)
 }
