@@ -222,9 +222,11 @@ func (d *Daemon) put(file *config.Config) error {
 	old := d.segments
 	if err := p.commit(func() {
 		for _, r := range diff.Removed {
-			// What operators put into it goes with it. What control planes say
-			// of it holds: it may come back.
+			// What operators put into it goes with it, and what the old file
+			// says: that may be of another mode. What control planes say of it
+			// holds: it may come back.
 			d.carryOut(d.table.RemoveVNI(route.Operator, r.VNI))
+			d.carryOut(d.table.RemoveVNI(route.Config, r.VNI))
 		}
 		for vni, s := range d.segments {
 			if was := old[vni]; was == nil || was.engine != s.engine {

@@ -112,6 +112,9 @@ func (d *Daemon) RouteChange(c api.RouteChange) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
+	if s.own(v.Addr) {
+		return api.Result{}, api.Refusedf("%v is our own address; nothing is sent to it", v.Addr)
+	}
 	for _, e := range have {
 		switch {
 		case c.Op == api.OpReplace:

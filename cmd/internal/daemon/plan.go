@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -152,6 +153,11 @@ func (p *plan) commit(fill func()) error {
 	}
 	d.segments, d.listeners, d.cfg = p.segments, p.listeners, p.cfg
 	fill()
+	for vni, s := range d.segments {
+		if old := oldSegments[vni]; old != nil && old.engine == s.engine && !slices.Equal(old.locals(), s.locals()) {
+			d.reapplyPrefixes(s)
+		}
+	}
 	if err := d.engine.Update(p.set()); err != nil { // it is closed
 		d.segments, d.listeners, d.cfg = oldSegments, oldListeners, oldConfig
 		return err

@@ -257,7 +257,7 @@ func TestRoutedSegmentsHaveNoFDB(t *testing.T) {
 func TestReloadChangesMode(t *testing.T) {
 	inNamespace(t, func(t *testing.T) {
 		next := routedFile
-		d, _ := start(t, routedFile, func() (*config.Config, error) { return parse(t, next), nil })
+		d, logs := start(t, routedFile, func() (*config.Config, error) { return parse(t, next), nil })
 		defer func() { must(t, d.Close()) }()
 		next = strings.ReplaceAll(loopback, "vni: 42", "vni: 1, device: r1")
 		if _, err := d.Reload(context.Background()); err == nil || !strings.Contains(err.Error(), "device r1 cannot change its mode") {
@@ -269,6 +269,9 @@ func TestReloadChangesMode(t *testing.T) {
 		must(t, err)
 		if r, err := d.Remotes(api.Segment(1)); err != nil || len(r) != 1 || !r[0].Flood {
 			t.Errorf("remotes %+v, %v", r, err)
+		}
+		for _, l := range logs.FilterMessage("entries not in force").All() {
+			t.Errorf("entries of the old kind were given to the new one: %v", l.ContextMap())
 		}
 		if out := ip(t, "-br", "link"); strings.Contains(out, "r1") || !strings.Contains(out, "b1") {
 			t.Errorf("devices:\n%s", out)
@@ -283,6 +286,43 @@ func TestReloadChangesMode(t *testing.T) {
 		wantWays(t, d, "10.2.3.4", way2, "127.0.0.4 02:00:00:00:00:04")
 		if r, err := d.Remotes(api.Segment(1)); err != nil || len(r) != 2 || r[0].Flood || r[0].Source != api.Config {
 			t.Errorf("remotes %+v, %v", r, err)
+		}
+	})
+}
+
+// TestBehindOurselves: a file that all nodes share names each of them. What is
+// behind this one is sent nowhere, and has no route into the tunnel.
+func TestBehindOurselves(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		const here = "127.0.0.1 02:00:00:00:00:01"
+		shared := func(local string) string {
+			return strings.Replace(strings.ReplaceAll(routedFile, "via: 127.0.0.3, mac: 02:00:00:00:00:03", "via: 127.0.0.1, mac: 02:00:00:00:00:01"),
+				"local: 127.0.0.1", "local: "+local, 1)
+		}
+		next := shared("127.0.0.1")
+		d, _ := start(t, next, func() (*config.Config, error) { return parse(t, next), nil })
+		defer func() { must(t, d.Close()) }()
+		wanted := func() (vias []string) {
+			for _, e := range d.wantedRoutes(added(d.table.Segment(1, route.Prefix))).Prefixes {
+				vias = append(vias, e.VTEP.Addr.String())
+			}
+			return vias
+		}
+		wantWays(t, d, "10.2.3.4", way2)
+		if got := wanted(); !slices.Equal(got, []string{"127.0.0.2"}) {
+			t.Errorf("routes to %v", got)
+		}
+		_, err := d.RouteChange(api.RouteChange{Op: api.OpAdd, Prefix: netip.MustParsePrefix("10.3.0.0/16"),
+			Via: netip.MustParseAddr("127.0.0.1"), MAC: packet.MAC{2, 0, 0, 0, 0, 1}})
+		if err == nil || !strings.Contains(err.Error(), "127.0.0.1 is our own address") {
+			t.Errorf("an operator: %v", err)
+		}
+		next = shared("127.0.0.2")
+		_, err = d.Reload(context.Background())
+		must(t, err)
+		wantWays(t, d, "10.2.3.4", here)
+		if got := wanted(); !slices.Equal(got, []string{"127.0.0.1"}) {
+			t.Errorf("routes to %v", got)
 		}
 	})
 }

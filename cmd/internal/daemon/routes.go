@@ -74,8 +74,10 @@ func (d *Daemon) wantedRoutes(all []route.Delta) host.Wanted {
 	}
 	for _, delta := range all {
 		// What a control plane says of a segment that is not there yet waits.
-		if known[delta.Entry.Key.VNI] {
-			w.Prefixes = append(w.Prefixes, delta.Entry)
+		// What is behind ourselves is for routes of others.
+		e := &delta.Entry
+		if s := d.segments[e.Key.VNI]; known[e.Key.VNI] && (s == nil || !s.own(e.VTEP.Addr)) {
+			w.Prefixes = append(w.Prefixes, *e)
 		}
 	}
 	if len(w.Segments) > 0 {

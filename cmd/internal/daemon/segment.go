@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -153,6 +154,10 @@ func (s *segment) destinations() []netip.Addr {
 	}
 	return out
 }
+
+// own reports whether a VTEP is ourselves: nodes may share a file that names all
+// of them.
+func (s *segment) own(vtep netip.Addr) bool { return slices.Contains(s.locals(), vtep) }
 
 func (s *segment) locals() []netip.Addr {
 	var out []netip.Addr

@@ -88,7 +88,7 @@ func (d *Daemon) applyTo(s *segment, ds []route.Delta) {
 		var first error
 		for _, delta := range ds {
 			delete(s.untaken, delta.Entry.Key)
-			if err := d.applyDelta(c, delta, now); err != nil {
+			if err := d.applyDelta(s, c, delta, now); err != nil {
 				s.untaken[delta.Entry.Key] = struct{}{}
 				if first == nil {
 					first = err
@@ -102,7 +102,7 @@ func (d *Daemon) applyTo(s *segment, ds []route.Delta) {
 	}
 }
 
-func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) error {
+func (d *Daemon) applyDelta(s *segment, c *vtep.Change, delta route.Delta, now fdb.Tick) error {
 	e, remove := delta.Entry, delta.Op == route.Removed
 	switch e.Key.Kind {
 	case route.RemoteVTEP:
@@ -120,7 +120,7 @@ func (d *Daemon) applyDelta(c *vtep.Change, delta route.Delta, now fdb.Tick) err
 			c.PutNeighbour(e.Key.IP, e.MAC)
 		}
 	case route.Prefix:
-		return applyPrefix(c, delta)
+		return s.applyPrefix(c, delta)
 	}
 	return nil
 }
@@ -145,10 +145,10 @@ func (d *Daemon) applyMAC(c *vtep.Change, delta route.Delta, now fdb.Tick) error
 }
 
 // applyPrefix carries out a delta of a prefix. What travels by the host's
-// routes only is not for the data path.
-func applyPrefix(c *vtep.Change, delta route.Delta) (err error) {
+// routes only is not for the data path, nor is what is behind ourselves.
+func (s *segment) applyPrefix(c *vtep.Change, delta route.Delta) (err error) {
 	e, there := delta.Entry, false
-	if delta.Op != route.Removed && e.Way != route.HostOnly {
+	if delta.Op != route.Removed && e.Way != route.HostOnly && !s.own(e.VTEP.Addr) {
 		err = c.PutPrefix(e.Key.Prefix, tunnelTo(e), e.MAC)
 		there = err == nil
 	}
@@ -156,6 +156,15 @@ func applyPrefix(c *vtep.Change, delta route.Delta) (err error) {
 		c.DelPrefix(old.Key.Prefix, tunnelTo(old))
 	}
 	return err
+}
+
+// reapplyPrefixes carries prefixes out again when our own addresses are others.
+func (d *Daemon) reapplyPrefixes(s *segment) {
+	var ds []route.Delta
+	for _, e := range d.table.Segment(s.cfg.VNI, route.Prefix) {
+		ds = append(ds, route.Delta{Op: route.Replaced, Old: e, Entry: e})
+	}
+	d.applyTo(s, ds)
 }
 
 // tunnelTo returns the VTEP that packets for a prefix are sent to.
