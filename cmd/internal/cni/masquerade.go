@@ -50,14 +50,20 @@ func (c *conf) masquerade(l *ipam.Locked, pools []ipam.Pool) error {
 // removeMasquerade removes the table of a network, if there is one.
 func removeMasquerade(network string) error {
 	conn, err := nftables.New()
-	if err != nil {
-		return err
+	if err == nil {
+		conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(network)})
+		err = conn.Flush()
 	}
-	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(network)})
-	if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return err
+	if hasNone(err) {
+		return nil
 	}
-	return nil
+	return err
+}
+
+// hasNone reports whether the kernel says that it has no such table, or no
+// nftables at all: DEL succeeds then, too.
+func hasNone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT)
 }
 
 // masqueradeRule is: from source, to none of the subnets and to no group.

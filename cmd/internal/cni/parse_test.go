@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseConf(t *testing.T) {
@@ -83,4 +84,16 @@ func FuzzParseSubnetEnv(f *testing.F) {
 			t.Errorf("%+v", e)
 		}
 	})
+}
+
+// TestHasNone: a kernel without nftables has no table of ours.
+func TestHasNone(t *testing.T) {
+	for err, want := range map[error]bool{
+		fmt.Errorf("netlink: %w", unix.ENOENT): true, unix.EOPNOTSUPP: true, unix.EPROTONOSUPPORT: true,
+		unix.EPERM: false, unix.EBUSY: false, nil: false,
+	} {
+		if got := hasNone(err); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
 }
