@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +127,8 @@ func TestBadRoutedSegment(t *testing.T) {
 			`prefixes[1]: 10.2.0.0/16 via 192.0.2.2 is already given at line 4; keep one`},
 		{"prefixes: [{prefix: 10.2.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:02}, {prefix: 10.3.0.0/16, via: 192.0.2.2, mac: 02:00:00:00:00:03}, {prefix: 10.4.0.0/16, via: 192.0.2.2}]",
 			`prefixes[2]: mac is missing, and other prefixes via 192.0.2.2 have several; write it`},
+		{"prefixes: [" + ways(64) + "]", ""},
+		{"prefixes: [" + ways(65) + "]", `prefixes[64]: 10.2.0.0/16 is behind more than 64 VTEPs, which is the most; leave some out`},
 		{"prefixes: []\n  local: '2001:db8::1'", ""},
 	}
 	for _, tt := range tests {
@@ -220,4 +223,13 @@ func TestTooLarge(t *testing.T) {
 	if got := refusal(t, strings.Repeat("#", maxFile+1)); got != "vtepd.yaml: is larger than 4 MiB, which is no configuration" {
 		t.Error(got)
 	}
+}
+
+// ways is a list that places a prefix behind n VTEPs.
+func ways(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("{prefix: 10.2.0.0/16, via: 198.51.100.%d, mac: 02:00:00:00:00:02}", i)
+	}
+	return strings.Join(list, ", ")
 }

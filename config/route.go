@@ -46,6 +46,10 @@ func (d *draft) readMode() {
 	}
 }
 
+// maxWays is how many VTEPs the data path takes for one prefix (vtep/fib,
+// MaxHops).
+const maxWays = 64
+
 // readPrefixes reads which prefixes are behind which VTEPs.
 func (d *draft) readPrefixes() {
 	d.Learning, d.VLANPass = false, false
@@ -59,6 +63,7 @@ func (d *draft) readPrefixes() {
 		via    Destination
 	}
 	known := seen[place]{}
+	ways := map[netip.Prefix]int{}
 	routers := map[Destination][]packet.MAC{}
 	var lacking []field // of d.Prefixes, those without a MAC
 	var index []int
@@ -70,6 +75,9 @@ func (d *draft) readPrefixes() {
 		if line, ok := known.first(place{p.Prefix, p.Via}, f.line); !ok {
 			f.bad("%s via %s is already given %s; keep one", p.Prefix, p.Via.IP, at(line))
 			continue
+		}
+		if ways[p.Prefix]++; ways[p.Prefix] == maxWays+1 {
+			f.bad("%s is behind more than %d VTEPs, which is the most; leave some out", p.Prefix, maxWays)
 		}
 		if p.MAC.IsZero() {
 			lacking, index = append(lacking, f), append(index, len(d.Prefixes))

@@ -9,6 +9,7 @@ import (
 	"vtepd/config"
 	"vtepd/encap/packet"
 	"vtepd/route"
+	"vtepd/vtep/fib"
 )
 
 // routed returns the routed segment that a change is for. Without a selector
@@ -123,6 +124,9 @@ func (d *Daemon) RouteChange(c api.RouteChange) (api.Result, error) {
 		case e.VTEP == v:
 			return api.Result{}, api.Refusedf("%v is behind %v already: use replace", c.Prefix, v.Addr)
 		}
+	}
+	if c.Op == api.OpAdd && len(have) >= fib.MaxHops {
+		return api.Result{}, api.Refusedf("%v is behind %d VTEPs already, which is the most", c.Prefix, len(have))
 	}
 	if c.MAC.IsZero() {
 		if c.MAC, err = d.routerAt(s, v); err != nil {

@@ -14,6 +14,7 @@ import (
 	"vtepd/encap/packet"
 	"vtepd/route"
 	"vtepd/vtep"
+	"vtepd/vtep/fib"
 )
 
 const routedFile = `
@@ -192,6 +193,15 @@ func TestRouteChanges(t *testing.T) {
 				t.Errorf("%+v: %+v, %v, want %q", c.change, r, err, c.want)
 			}
 		}
+		// As many VTEPs as the file may name for a prefix, and one more.
+		for i := range fib.MaxHops + 1 {
+			_, err := d.RouteChange(change(api.OpAdd, "10.6.0.0/16", fmt.Sprintf("127.0.1.%d", i), 2))
+			if most := i == fib.MaxHops; most != (err != nil) || most && !strings.Contains(err.Error(), "64 VTEPs already") {
+				t.Fatalf("VTEP %d: %v", i+1, err)
+			}
+		}
+		_, err := d.RouteChange(change(api.OpDel, "10.6.0.0/16", "", 0))
+		must(t, err)
 		const way4 = "127.0.0.4 02:00:00:00:00:04"
 		for range 2 {
 			wantWays(t, d, "10.3.0.1", way2, way4)
