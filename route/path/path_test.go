@@ -206,7 +206,7 @@ func TestConnected(t *testing.T) {
 	})
 }
 
-// watching runs Watch on the test's namespace and counts its calls.
+// watching runs a Watcher on the test's namespace and counts its calls.
 func watching(t *testing.T) (calls *atomic.Int64, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -220,7 +220,11 @@ func watching(t *testing.T) (calls *atomic.Int64, stop func()) {
 			done <- err
 			return
 		}
-		done <- Watch(ctx, func() { calls.Add(1) })
+		w, err := Subscribe()
+		if err == nil {
+			err = w.Run(ctx, func() { calls.Add(1) })
+		}
+		done <- err
 	}()
 	stop = func() {
 		cancel()
@@ -228,7 +232,7 @@ func watching(t *testing.T) (calls *atomic.Int64, stop func()) {
 		case err := <-done:
 			must(t, errors.Join(err, ns.Close()))
 		case <-time.After(5 * time.Second):
-			t.Error("Watch does not end")
+			t.Error("the Watcher does not end")
 		}
 	}
 	// It watches once it tells of something.

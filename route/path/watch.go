@@ -85,15 +85,6 @@ func (w *Watcher) Run(ctx context.Context, changed func()) error {
 	return g.Wait()
 }
 
-// Watch is Subscribe and Run.
-func Watch(ctx context.Context, changed func()) error {
-	w, err := Subscribe()
-	if err != nil {
-		return err
-	}
-	return w.Run(ctx, changed)
-}
-
 // subscribe opens a socket that gets the events of some groups.
 func subscribe(family int, groups []uint) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, family)

@@ -63,7 +63,7 @@ func newMember(d *Daemon, conf *config.Flannel) (*member, error) {
 	}
 	m.source = flannel.NewSource(flannel.Options{
 		Store: m.store, Node: m.node, Before: before.Subnet, RenewMargin: conf.RenewMargin,
-		Joined: m.setJoined, Apply: m.apply, Say: m.say,
+		Joined: m.setJoined, Apply: d.take, Say: m.say,
 	})
 	return m, nil
 }
@@ -132,13 +132,6 @@ func (m *member) nudge() {
 	case m.wake <- struct{}{}:
 	default: // keep comes to it
 	}
-}
-
-// apply gives the daemon the prefixes of other nodes.
-func (m *member) apply(b route.Batch) {
-	m.d.mu.Lock()
-	defer m.d.mu.Unlock()
-	m.d.apply(b)
 }
 
 // keep puts in force what was joined, and tries again where that fails.

@@ -89,7 +89,7 @@ func (s *Store) connected() (*clientv3.Client, error) {
 		return s.client, nil
 	}
 	c, err := clientv3.New(clientv3.Config{
-		Context: s.life,
+		Context:   s.life,
 		Endpoints: s.o.Endpoints, TLS: s.o.TLS, Username: s.o.Username, Password: s.o.Password,
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAliveTime, DialKeepAliveTimeout: keepAliveWait,
 		MaxCallRecvMsgSize: maxMessage,
