@@ -54,11 +54,12 @@ func (r *runner) aloneRound(w wire, sys *overlay.System, b *load.Broadcaster, ro
 		if err != nil {
 			return err
 		}
-		few, many := load.PerLookup(t.Few), load.PerLookup(t.Many)
+		few, many, all := load.PerLookup(t.Few), load.PerLookup(t.Many), load.PerLookup(t.All)
 		add(report.FDBFew, few)
 		add(report.FDBMany, many)
+		add(report.FDBAll, all)
 		add(report.FDBBytes, t.Bytes)
-		progress("%s, round %d of %d, %s:  %.1f ns, %.1f ns among many, %.1f bytes", w.Title, round, r.plan.rounds, tables, few, many, t.Bytes)
+		progress("%s, round %d of %d, %s:  %.1f ns, %.1f ns among many, %.1f ns when all are in use, %.1f bytes", w.Title, round, r.plan.rounds, tables, few, many, all, t.Bytes)
 	}
 	if b == nil {
 		return nil

@@ -128,7 +128,7 @@ func yields(m string) []report.Metric {
 	case idle:
 		return []report.Metric{report.IdleCPU, report.IdleRSS}
 	case tables:
-		return []report.Metric{report.FDBFew, report.FDBMany, report.FDBBytes}
+		return []report.Metric{report.FDBFew, report.FDBMany, report.FDBAll, report.FDBBytes}
 	case flood:
 		return []report.Metric{report.FloodCPU, report.FloodTime}
 	default:

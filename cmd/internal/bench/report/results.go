@@ -30,6 +30,7 @@ const (
 	// Of vtepd alone.
 	FDBFew    Metric = "fdb_few"
 	FDBMany   Metric = "fdb_many"
+	FDBAll    Metric = "fdb_all"
 	FDBBytes  Metric = "fdb_bytes"
 	FloodCPU  Metric = "flood_cpu"
 	FloodTime Metric = "flood_time"
@@ -67,7 +68,8 @@ func metrics() []metricInfo {
 		{IdleCPU, "Processor time of one host's programs, idle", "% of a core", 3, true, false, false},
 		{IdleRSS, "Resident memory of one host's programs, before any load", "MiB", 1, true, false, false},
 		{FDBFew, "FDB, a lookup among 1,000 entries", "ns", 1, true, false, true},
-		{FDBMany, "FDB, a lookup among 1,000,000 entries", "ns", 1, true, false, true},
+		{FDBMany, "FDB, a lookup of 1,000 MACs in use among 1,000,000 entries", "ns", 1, true, false, true},
+		{FDBAll, "FDB, a lookup of 1,000,000 MACs in use", "ns", 1, true, false, true},
 		{FDBBytes, "FDB, memory of an entry, of 1,000,000", "bytes", 1, true, false, true},
 		{FloodCPU, "Broadcast to 1,000 remotes, processor time of a copy", "µs", 2, true, false, true},
 		{FloodTime, "Broadcast to 1,000 remotes, time of a copy", "µs", 2, true, false, true},

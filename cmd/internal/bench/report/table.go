@@ -86,7 +86,7 @@ func (r *Results) Overview(wire string) string {
 func shortTitle(m metricInfo) string {
 	short := map[Metric]string{TCP1: "TCP 1", TCP4: "TCP 4", Bidir: "TCP both ways", CPU: "CPU", UDP64: "UDP 64 B",
 		RR50: "RR p50", RR99: "RR p99", RSS: "RSS", IdleCPU: "idle CPU", IdleRSS: "idle RSS",
-		FDBFew: "FDB 1,000", FDBMany: "FDB 1,000,000", FDBBytes: "FDB entry", FloodCPU: "copy, CPU", FloodTime: "copy, time"}[m.metric]
+		FDBFew: "FDB 1,000", FDBMany: "FDB 1,000 of 1,000,000", FDBAll: "FDB 1,000,000", FDBBytes: "FDB entry", FloodCPU: "copy, CPU", FloodTime: "copy, time"}[m.metric]
 	return short + ", " + m.unit
 }
 
