@@ -43,8 +43,9 @@ func attach(c *conf, n *network, args *skel.CmdArgs, got []ipam.Allocation) (*cu
 		return nil, err
 	}
 	var inside netlink.Link
+	var routed []ipam.Allocation
 	if err := pod.Do(func(ns.NetNS) (err error) {
-		inside, err = configurePod(c, args.IfName, got)
+		inside, routed, err = configurePod(c, args.IfName, got)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("%s in the container: %w", args.IfName, err)
@@ -52,7 +53,7 @@ func attach(c *conf, n *network, args *skel.CmdArgs, got []ipam.Allocation) (*cu
 	if now, err := host.LinkByIndex(bridge.Attrs().Index); err == nil {
 		bridge = now // its MTU follows its ports
 	}
-	return c.result(args, bridge, port, inside, got), nil
+	return c.result(args, bridge, port, inside, got, routed), nil
 }
 
 // plug makes the veth: one end in the container, the other a port of the
@@ -89,40 +90,46 @@ func plug(host netlinksafe.Handle, c *conf, mtu int, args *skel.CmdArgs, bridge 
 }
 
 // configurePod sets the interface up in the namespace of the calling thread,
-// the container's.
-func configurePod(c *conf, name string, got []ipam.Allocation) (netlink.Link, error) {
+// the container's. It returns also the addresses whose gateway the default
+// route leads to: a container that has a default route, of another network,
+// keeps it.
+func configurePod(c *conf, name string, got []ipam.Allocation) (_ netlink.Link, routed []ipam.Allocation, err error) {
 	h, err := netlinksafe.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer h.Close()
 	link, err := h.LinkByName(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, a := range got {
 		if err := prepareFamily(name, a.Pool.Is4()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := addAddress(h, link, a.Pool.Prefix(a.Addr)); err != nil {
-			return nil, fmt.Errorf("address %v: %w", a.Addr, err)
+			return nil, nil, fmt.Errorf("address %v: %w", a.Addr, err)
 		}
 	}
 	if err := h.LinkSetUp(link); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !c.IsGateway {
-		return link, nil
+		return link, nil, nil
 	}
 	for _, a := range got {
 		gw := a.Pool.Gateway()
 		// No destination is the default route, of the gateway's family.
 		route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: gw.AsSlice()}
-		if err := h.RouteAdd(route); err != nil {
-			return nil, fmt.Errorf("default route via %v: %w", gw, err)
+		err := h.RouteAdd(route)
+		switch {
+		case err == nil:
+			routed = append(routed, a)
+		case !errors.Is(err, unix.EEXIST):
+			return nil, nil, fmt.Errorf("default route via %v: %w", gw, err)
 		}
 	}
-	return link, nil
+	return link, routed, nil
 }
 
 // prepareFamily has the interface announce its addresses when it comes up, for
@@ -139,7 +146,7 @@ func prepareFamily(name string, is4 bool) error {
 
 // result is the answer to ADD in the newest form; printing brings it to the one
 // the runtime speaks.
-func (c *conf) result(args *skel.CmdArgs, bridge, port, inside netlink.Link, got []ipam.Allocation) *current.Result {
+func (c *conf) result(args *skel.CmdArgs, bridge, port, inside netlink.Link, got, routed []ipam.Allocation) *current.Result {
 	r := &current.Result{CNIVersion: current.ImplementedSpecVersion, DNS: c.DNS}
 	for _, l := range []netlink.Link{bridge, port, inside} {
 		i := &current.Interface{Name: l.Attrs().Name, Mac: l.Attrs().HardwareAddr.String()}
@@ -153,9 +160,11 @@ func (c *conf) result(args *skel.CmdArgs, bridge, port, inside netlink.Link, got
 		ip := &current.IPConfig{Interface: current.Int(podInterface), Address: ipNet(a.Pool.Prefix(a.Addr))}
 		if c.IsGateway {
 			ip.Gateway = a.Pool.Gateway().AsSlice()
-			r.Routes = append(r.Routes, &types.Route{Dst: defaultDst(a.Pool.Is4()), GW: ip.Gateway})
 		}
 		r.IPs = append(r.IPs, ip)
+	}
+	for _, a := range routed {
+		r.Routes = append(r.Routes, &types.Route{Dst: defaultDst(a.Pool.Is4()), GW: a.Pool.Gateway().AsSlice()})
 	}
 	return r
 }

@@ -54,6 +54,32 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// TestTwoNetworks: a pod in two networks keeps the default route of the first.
+func TestTwoNetworks(t *testing.T) {
+	n := newNode(t)
+	n.write(t, "1.0.0", "one", `"subnet":["10.244.1.0/24","fd00:1::/64"]`)
+	n.write(t, "1.0.0", "two", `"subnet":["10.244.2.0/24","fd00:2::/64"]`)
+	pod, path := n.pod(t, "a")
+	first, second := n.add(t, "one", path), n.add(t, "two", path, "CNI_IFNAME=eth1")
+	if len(first.Routes) != 2 || len(second.Routes) != 0 || len(second.IPs) != 2 {
+		t.Errorf("first %+v, second %+v", first, second)
+	}
+	for _, r := range []result{first, second} {
+		for _, ip := range r.IPs {
+			ping(t, pod, ip.Gateway)
+		}
+	}
+	for network, ifname := range map[string]string{"one": "eth0", "two": "eth1"} {
+		for _, verb := range []string{"check", "del"} {
+			if out, err := n.tool(verb, network, path, "CNI_IFNAME="+ifname); err != nil {
+				t.Errorf("%s of %s: %v\n%s", verb, network, err, out)
+			}
+		}
+	}
+	n.clean(t, "one")
+	n.clean(t, "two")
+}
+
 func checkResult(t *testing.T, r result, version, netns string) {
 	t.Helper()
 	if r.CNIVersion != version || len(r.Interfaces) != 3 || len(r.IPs) != 2 || len(r.Routes) != 2 {
