@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/gaissmai/bart"
 
@@ -24,6 +25,7 @@ type peer struct {
 	wrong   *Refusal // of the lease alone
 	refused *Refusal // why it is not in force
 	entries []route.Entry
+	until   time.Time // when it goes although nobody deletes it; zero while it stands in the store
 }
 
 // A book is the leases of the other nodes, and what follows from them. It lets
@@ -37,6 +39,7 @@ type book struct {
 	held    bart.Table[*peer]         // by the prefixes of those in force
 	blocked map[*peer]bool            // refused for Overlap
 	refused map[string]*peer          // all that are, by key
+	kept    map[netip.Addr]*peer      // that only a former store had, by node
 	before  map[route.Key]route.Entry // what has been touched since the last batch
 	now     map[route.Key]route.Entry // what is in force
 
@@ -51,13 +54,15 @@ type news struct {
 
 func newBook(n *Network, node Node) *book {
 	return &book{network: n, node: node, peers: make(map[string]*peer), blocked: make(map[*peer]bool), refused: make(map[string]*peer),
-		before: make(map[route.Key]route.Entry), now: make(map[route.Key]route.Entry), counts: make(map[Reason]uint64)}
+		kept: make(map[netip.Addr]*peer), before: make(map[route.Key]route.Entry), now: make(map[route.Key]route.Entry), counts: make(map[Reason]uint64)}
 }
 
 // reset takes the leases of a listing for all there are. ownKey is not among
-// the peers.
-func (b *book) reset(records []Record, ownKey string) {
+// the peers. With keep, the listing is that of another store than before: what
+// was in force and is not in it stays until then.
+func (b *book) reset(records []Record, ownKey string, keep time.Time) {
 	old := b.peers
+	clear(b.kept)
 	b.peers = make(map[string]*peer, len(records))
 	for _, r := range records {
 		if r.Key == ownKey {
@@ -69,6 +74,9 @@ func (b *book) reset(records []Record, ownKey string) {
 			}
 		}
 	}
+	for _, p := range old {
+		b.keep(p, keep)
+	}
 	b.judgeAll()
 }
 
@@ -76,7 +84,7 @@ func (b *book) reset(records []Record, ownKey string) {
 func (b *book) setOwn(s Subnet, key string) {
 	if p := b.peers[key]; p != nil {
 		b.withdraw(p)
-		delete(b.peers, key)
+		b.drop(p)
 	}
 	b.own = s
 	b.judgeAll()
@@ -87,7 +95,7 @@ func (b *book) put(r Record) {
 	was := b.peers[r.Key]
 	if was != nil {
 		b.withdraw(was)
-		delete(b.peers, r.Key)
+		b.drop(was)
 	}
 	p := b.read(r)
 	if p == nil {
@@ -96,6 +104,7 @@ func (b *book) put(r Record) {
 	if was != nil {
 		p.refused = was.refused
 	}
+	b.release(p)
 	b.judge(p)
 	b.unblock()
 }
@@ -104,7 +113,7 @@ func (b *book) put(r Record) {
 func (b *book) remove(key string) {
 	if p := b.peers[key]; p != nil {
 		b.withdraw(p)
-		delete(b.peers, key)
+		b.drop(p)
 		b.unblock()
 	}
 }
@@ -160,6 +169,10 @@ func (b *book) judge(p *peer) {
 		b.enter(p)
 		return
 	}
+	if !p.until.IsZero() {
+		b.drop(p)
+		return
+	}
 	b.refused[p.key] = p
 	if p.refused.Reason == Overlap {
 		b.blocked[p] = true
@@ -206,6 +219,10 @@ func (b *book) standing(p *peer) *Refusal {
 	}
 	for _, o := range younger {
 		b.withdraw(o)
+		if !o.until.IsZero() {
+			b.drop(o)
+			continue
+		}
 		b.judgeYounger(o, p)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vtepd/route"
 )
@@ -164,7 +165,7 @@ func TestBookReset(t *testing.T) {
 		record(6, "10.244.7.0-24", vxlanValue("192.0.2.99", "02:00:00:00:00:0c")),
 	}
 	for range 3 {
-		b.reset(records, "10.244.7.0-24")
+		b.reset(records, "10.244.7.0-24", time.Time{})
 	}
 	table := route.NewTable()
 	table.Apply(b.snapshot())
@@ -174,7 +175,7 @@ func TestBookReset(t *testing.T) {
 	if len(b.news) != 2 || b.counts[Overlap] != 1 || b.counts[BadKey] != 1 {
 		t.Errorf("%+v %v", b.news, b.counts)
 	}
-	b.reset(nil, "")
+	b.reset(nil, "", time.Time{})
 	if batch := b.changes(); len(batch.Add) != 0 || len(b.peers)+len(b.refused)+len(b.blocked)+len(b.now) != 0 {
 		t.Errorf("%+v", b)
 	}
@@ -222,7 +223,7 @@ func BenchmarkChange(b *testing.B) {
 	for i := range 5000 {
 		records = append(records, record(int64(i), fmt.Sprintf("10.%d.%d.0-24", 1+i/256, i%256), vxlanValue(fmt.Sprintf("192.0.%d.%d", i/250, 1+i%250), "02:00:00:00:00:01")))
 	}
-	book.reset(records, "")
+	book.reset(records, "", time.Time{})
 	if len(book.now) != 5000 {
 		b.Fatal(len(book.now))
 	}
@@ -247,7 +248,7 @@ func BenchmarkReset(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		book.reset(records, "")
+		book.reset(records, "", time.Time{})
 		book.snapshot()
 	}
 }

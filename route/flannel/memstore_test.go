@@ -105,6 +105,14 @@ func (m *memStore) remove(key string) {
 	m.del(key)
 }
 
+// lose deletes a lease and tells nobody.
+func (m *memStore) lose(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.revision++
+	delete(m.records, key)
+}
+
 func (m *memStore) get(key string) (Record, time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -188,7 +196,7 @@ func (m *memStore) Check(_ context.Context, key string) (Check, error) {
 	if err := m.lock(); err != nil {
 		return Check{}, err
 	}
-	c := Check{Revision: m.revision, Cluster: m.cluster, Config: m.config}
+	c := Check{Revision: m.revision, Cluster: m.cluster, Config: m.config, Leases: len(m.records)}
 	if r, ok := m.records[key]; ok {
 		c.Own = &r
 	}

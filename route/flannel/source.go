@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,6 +74,9 @@ type Source struct {
 	cluster uint64
 	seen    int64 // the newest revision
 	listed  int64 // that of the last listing: changes are wanted from there
+	other   bool  // the last listing was not of the store that was followed
+	beside  int   // leases of the last listing that the book does not hold
+	astray  int   // by how many the last check counted more than that
 	joined  bool  // a snapshot may go out
 	said    string
 
@@ -183,6 +187,9 @@ func (s *Source) list(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return l, err
 	}
+	if s.listed != 0 && (l.Cluster != s.cluster || l.Revision < s.seen) {
+		s.other = true
+	}
 	s.cluster, s.seen, s.listed = l.Cluster, l.Revision, l.Revision
 	s.online(l.Revision)
 	return l, nil
@@ -194,7 +201,19 @@ func (s *Source) reset(l Listing) {
 	if s.own != nil {
 		key = s.own.key
 	}
-	s.book.reset(l.Records, key)
+	var keep time.Time
+	if s.other {
+		keep = time.Now().Add(s.o.TTL)
+	}
+	s.book.reset(l.Records, key, keep)
+	s.beside, s.astray = len(l.Records)+l.Dropped-s.book.count(), 0
+	if slices.ContainsFunc(l.Records, func(r Record) bool { return r.Key == key }) {
+		s.beside--
+	}
+	if n := len(s.book.kept); s.other && n > 0 {
+		s.tell(Warn, "", "the store was wiped or put back: %d leases that it does not have stay in force until their nodes are back, a day at most", n)
+	}
+	s.other = false
 	if l.Dropped > 0 {
 		s.book.counts[TooMany] += uint64(l.Dropped)
 		s.tell(Warn, "", "the store has more leases than are looked at: %d were left out", l.Dropped)
@@ -272,31 +291,6 @@ func (s *Source) changes(ctx context.Context, c Changes) error {
 	}
 	s.emitChanges()
 	s.news()
-	return nil
-}
-
-// check looks whether the store is still the one that is followed: a watch of a
-// store that was wiped, or put back in time, would wait for ever.
-func (s *Source) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
-	key := ""
-	if s.own != nil {
-		key = s.own.key
-	}
-	c, err := s.o.Store.Check(ctx, key)
-	if err != nil {
-		s.offline(err)
-		return nil
-	}
-	s.online(c.Revision)
-	odd := c.Cluster != s.cluster || c.Revision < s.seen || (c.Config == nil) != (s.config == nil) || string(c.Config) != string(s.config)
-	if s.own != nil {
-		odd = odd || (c.Own == nil) != (s.own.seen == 0) || c.Own != nil && c.Own.Modified != s.own.seen
-	}
-	if odd {
-		return errAnew
-	}
 	return nil
 }
 

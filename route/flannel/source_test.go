@@ -435,6 +435,32 @@ func TestCompaction(t *testing.T) {
 	})
 }
 
+// TestLostDeletion: a deletion that the store does not tell of is found by the
+// number of leases, and nothing is read anew where nothing was lost.
+func TestLostDeletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemStore(net16)
+		m.put("10.244.7.0-24", peerValue(), TTL)
+		m.put("junk", "", TTL)
+		m.put("10.244.9.0-24", vxlanValue("192.0.2.8", "02:00:00:00:00:08"), TTL)
+		b := start(t, m, nil)
+		defer b.stop()
+		m.put("10.244.8.0-24", vxlanValue("192.0.2.9", "02:00:00:00:00:09"), TTL)
+		m.remove("10.244.9.0-24")
+		b.wait(time.Hour)
+		if st := b.source.Status(); st.Relists != 0 {
+			t.Errorf("read anew %d times", st.Relists)
+		}
+		m.lose("10.244.8.0-24")
+		b.wait(2*checkEvery + time.Second)
+		b.wantForce(peerForce)
+		b.wait(time.Hour)
+		if st := b.source.Status(); st.Relists != 1 {
+			t.Errorf("read anew %d times", st.Relists)
+		}
+	})
+}
+
 // TestWiped: the store is empty all at once. Ours is written again, what was in
 // force stays until a listing says otherwise, the network is kept.
 func TestWiped(t *testing.T) {

@@ -17,7 +17,8 @@ type Store interface {
 	// revision is forgotten, the store changed, it has no leader. It always
 	// returns an error then, and the caller lists anew.
 	Watch(ctx context.Context, revision int64, told func(Changes)) error
-	// Check reads the configuration and one lease as they are now.
+	// Check reads the configuration and one lease as they are now, and counts
+	// the leases.
 	Check(ctx context.Context, key string) (Check, error)
 	// Create writes a lease that is not there, or returns [ErrExists].
 	Create(ctx context.Context, key string, value []byte, ttl time.Duration) (Written, error)
@@ -73,6 +74,7 @@ type Check struct {
 	Cluster  uint64
 	Config   []byte
 	Own      *Record // nil when the lease is not there; without its value
+	Leases   int     // how many there are, whatever they hold
 }
 
 // Written is what a write made.

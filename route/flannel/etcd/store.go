@@ -157,7 +157,7 @@ func (s *Store) Check(ctx context.Context, key string) (flannel.Check, error) {
 		return flannel.Check{}, err
 	}
 	get := func(opts ...clientv3.OpOption) (*clientv3.TxnResponse, error) {
-		ops := []clientv3.Op{clientv3.OpGet(s.config, opts...)}
+		ops := []clientv3.Op{clientv3.OpGet(s.config, opts...), clientv3.OpGet(s.subnets, clientv3.WithPrefix(), clientv3.WithCountOnly())}
 		if key != "" {
 			ops = append(ops, clientv3.OpGet(s.subnets+key, clientv3.WithKeysOnly()))
 		}
@@ -173,6 +173,9 @@ func (s *Store) Check(ctx context.Context, key string) (flannel.Check, error) {
 	}
 	c := flannel.Check{Revision: resp.Header.Revision, Cluster: resp.Header.ClusterId}
 	for i, r := range resp.Responses {
+		if i == 1 {
+			c.Leases = int(r.GetResponseRange().Count)
+		}
 		for _, kv := range r.GetResponseRange().Kvs {
 			if i == 0 {
 				c.Config = bounded(kv.Value, large)
