@@ -113,34 +113,6 @@ func (h *Host) plug(dev string, w Wire, addrs []string) error {
 	return err
 }
 
-// Switch joins hosts by a bridge in a namespace of its own. Host i has the
-// addresses 192.0.2.i+1 and 2001:db8::i+1 on u0. Groups are flooded.
-func (l *Lab) Switch(hosts ...*Host) error {
-	sw, err := l.Host("switch")
-	if err != nil {
-		return err
-	}
-	if _, err := sw.Run("ip", "link", "add", "name", "sw0", "type", "bridge", "mcast_snooping", "0"); err != nil {
-		return err
-	}
-	if _, err := sw.Run("ip", "link", "set", "sw0", "up"); err != nil {
-		return err
-	}
-	for i, h := range hosts {
-		port := fmt.Sprintf("p%d", i)
-		if _, err := sw.Run("ip", "link", "add", port, "type", "veth", "peer", "name", "u0", "netns", h.Name); err != nil {
-			return err
-		}
-		if _, err := sw.Run("ip", "link", "set", port, "master", "sw0", "up"); err != nil {
-			return err
-		}
-		if err := h.plug("u0", Wire{}, underlay(i+1)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Station makes a host of its own behind a bridge of h, with an address on its
 // interface e0.
 func (h *Host) Station(name, bridge, addr string, mtu int) (*Host, error) {
