@@ -8,7 +8,7 @@ GO      ?= go
 LDFLAGS := -s -w -X vtepd/cmd/internal/build.Version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test test-race fuzz-short lint bench bench-quick vm-test install uninstall deps clean
+.PHONY: all build demo lab-flannel bench-flannel test test-race fuzz-short lint bench bench-quick vm-test install uninstall deps clean
 
 all: build
 
@@ -18,7 +18,13 @@ build: ## bin/vtepd, bin/vtepctl and bin/vtep-cni, static
 demo: deps build ## two hosts in namespaces, traffic, a capture, its decode
 	$(GO) run ./cmd/internal/demo -bin bin -out out/demo
 
-test: deps build ## every test: unit, race, fuzz seeds and short runs, end to end, lint
+lab-flannel: build ## etcd, two nodes of vtepd, one of flanneld, pods: to play with, until Ctrl-C
+	.ci/deps flanneld
+	$(GO) build -o out/tools/ ./cmd/internal/labflannel
+	out/tools/labflannel -bin bin
+
+test: build ## every test: unit, race, fuzz seeds and short runs, end to end, lint
+	.ci/deps flanneld
 	.ci/test
 
 fuzz-short: ## ten seconds of each fuzz target
