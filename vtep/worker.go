@@ -23,7 +23,7 @@ const (
 	receiveBatch = 64
 	// bulkBatch is how many while they are trains and super-frames: no more
 	// than the processor's cache holds until they are written to a device.
-	bulkBatch = 4
+	bulkBatch = 8
 )
 
 // A Worker is one thread of the data path. It owns all it reaches but what the
