@@ -40,6 +40,10 @@ bench: build ## against the kernel's vxlan device and other overlays, interleave
 bench-quick: deps build ## the kernel's vxlan device and vtepd only, in under three minutes
 	$(GO) run ./cmd/internal/bench -bin bin -out out/bench -quick
 
+bench-flannel: build ## 5,000 leases at once, then 100 changes a second
+	.ci/deps flanneld
+	VTEPD_ROOT_TESTS=1 $(GO) test -run '^$$' -bench Leases -benchtime 1x -timeout 10m ./cmd/internal/e2e/flannel
+
 vm-test: build ## two real VMs under qemu
 	.ci/deps vm
 	$(GO) run ./cmd/internal/vmtest -bin bin -out out/vm
