@@ -41,11 +41,19 @@ type Refusal struct {
 
 // String says it in a sentence.
 func (r Refusal) String() string {
-	if r.VTEP.IsValid() {
-		return fmt.Sprintf("no route to %v of segment %d by %v: %s", r.Prefix, r.VNI, r.VTEP, r.Why)
+	text := fmt.Sprintf("no route to %v", r.Prefix)
+	if r.VNI <= maxVNI {
+		text += fmt.Sprintf(" of segment %d", r.VNI)
 	}
-	return fmt.Sprintf("no route to %v of segment %d: %s", r.Prefix, r.VNI, r.Why)
+	if r.VTEP.IsValid() {
+		text += fmt.Sprintf(" by %v", r.VTEP)
+	}
+	return text + ": " + r.Why
 }
+
+// maxVNI is the largest number of a segment on the wire. Networks of plain
+// routes have a larger one, of no meaning to people.
+const maxVNI = 1<<24 - 1
 
 // A link is an interface of the host.
 type link struct {

@@ -118,7 +118,7 @@ func TestHostGW(t *testing.T) {
 		}
 	}
 	eventually(t, "the node behind the router is refused", func() error {
-		return present(ctl(t, nodes[0], "status"), far.V4.String(), "not on-link")
+		return present(ctl(t, nodes[0], "status"), "/24 by "+far.V4.String()+": it is not on-link")
 	})
 	key, _ := leaseOf(t, n, far)
 	routes := run(t, nodes[0].Host, "sh", "-c", "ip route; ip -6 route")
