@@ -38,8 +38,8 @@ func (f *subnetFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.net6, "network6", "", "the pods' IPv6 addresses, `CIDR` such as fd44:244::/48")
 	fs.IntVar(&f.draft.SubnetLen, "subnet-len", 0, "prefix length `N` of a node's IPv4 subnet (default 24, or what fits)")
 	fs.StringVar(&f.draft.Backend, "backend", "", "`vxlan|host-gw` (required)")
-	fs.IntVar(&f.draft.VNI, "vni", -1, "VXLAN network `N` (default 1)")
-	fs.IntVar(&f.draft.Port, "port", 0, "VXLAN UDP port `P` (default 8472, as Flannel's)")
+	fs.IntVar(&f.draft.VNI, "vni", -1, "VXLAN network `N` (default 1; vxlan)")
+	fs.IntVar(&f.draft.Port, "port", 0, "VXLAN UDP port `P` (default 8472, as Flannel's; vxlan)")
 	fs.BoolVar(&f.draft.DirectRouting, "direct-routing", false, "reach nodes of the same link by plain routes (vxlan)")
 	fs.StringVar(&f.store.Prefix, "prefix", etcd.DefaultPrefix, "`PREFIX` of the network's keys")
 	fs.BoolVar(&f.force, "force", false, "overwrite the configuration that is there")
@@ -98,6 +98,9 @@ func (f *subnetFlags) value() ([]byte, error) {
 			return nil, fmt.Errorf("%s: %q is not a prefix such as 10.244.0.0/16", n.flag, n.text)
 		}
 		*n.to = p.Masked()
+	}
+	if f.draft.VNI < -1 {
+		return nil, fmt.Errorf("--vni %d is not from 0 to 16777215", f.draft.VNI)
 	}
 	return f.draft.Bytes()
 }

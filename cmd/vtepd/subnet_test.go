@@ -37,6 +37,14 @@ func TestSubnetInit(t *testing.T) {
 	if code, _, errs := run("--network 10.1.0.0/16 --backend host-gw --prefix /other"); code != 0 || !strings.Contains(c.Ctl("get", "/other/config"), `{"Type":"host-gw"}`) {
 		t.Errorf("%d %s", code, errs)
 	}
+	for _, flag := range []string{"--vni 1", "--port 8472", "--direct-routing"} {
+		if code, _, errs := run("--force --network 10.1.0.0/16 --backend host-gw " + flag); code != 1 || !strings.Contains(errs, "those of the backend vxlan") {
+			t.Errorf("host-gw %s: %d %s", flag, code, errs)
+		}
+	}
+	if code, _, errs := run("--force --network 10.1.0.0/16 --backend vxlan --vni -5"); code != 1 || !strings.Contains(errs, "--vni -5") {
+		t.Errorf("%d %s", code, errs)
+	}
 	c.Kill(0)
 	if code, _, errs := run("--network 10.1.0.0/16 --backend vxlan"); code != 2 || !strings.Contains(errs, "does not answer") || !strings.Contains(errs, "connection refused") {
 		t.Errorf("without etcd: %d %s", code, errs)

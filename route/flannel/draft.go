@@ -2,6 +2,7 @@ package flannel
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 )
 
@@ -22,10 +23,24 @@ type draftBackend struct {
 	DirectRouting bool `json:",omitempty"`
 }
 
+// check refuses what would be left out in silence.
+func (d Draft) check() error {
+	switch {
+	case d.Backend == HostGW && (d.VNI >= 0 || d.Port != 0 || d.DirectRouting):
+		return errors.New("the VNI, the port and direct routing are those of the backend vxlan; host-gw does not encapsulate")
+	case d.SubnetLen != 0 && !d.Network.IsValid():
+		return errors.New("the subnet length is that of IPv4 subnets, and the network has no IPv4")
+	}
+	return nil
+}
+
 // Bytes is the network configuration as flanneld takes it, checked as
 // [ParseNetwork] does. The backend is always written: without one Flannel takes
 // udp.
 func (d Draft) Bytes() ([]byte, error) {
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	backend := draftBackend{Type: d.Backend}
 	if d.Backend != HostGW {
 		backend.Port, backend.DirectRouting = d.Port, d.DirectRouting
