@@ -20,9 +20,9 @@ func last(p netip.Prefix) netip.Addr {
 // next returns the address after p, the invalid one after the last of all.
 func next(p netip.Prefix) netip.Addr { return last(p).Next() }
 
-// unicast reports whether a can be the address of one node.
+// unicast reports whether a can be the address of one node that others reach.
 func unicast(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.Zone() == "" && !a.Is4In6() &&
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && (a.Is4() || !a.IsLinkLocalUnicast()) && a.Zone() == "" && !a.Is4In6() &&
 		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"vtepd/encap"
 	"vtepd/route"
@@ -67,7 +68,7 @@ func parseBackend(data []byte) (Backend, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return Backend{}, fmt.Errorf("Backend is not what it should be: %s", brief(err))
 	}
-	switch raw.Type {
+	switch strings.ToLower(raw.Type) { // as pkg/backend/manager.go does
 	case HostGW:
 		return Backend{Type: HostGW, VNI: HostGWVNI}, nil
 	case VXLAN:

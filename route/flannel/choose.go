@@ -22,6 +22,13 @@ func (t *taken) add(s Subnet) {
 	}
 }
 
+// counts reports whether a lease of the store takes addresses that nodes could
+// have. Junk takes its own key only: what a large subnet without a lease's value
+// covers stays free, as with flanneld.
+func (n *Network) counts(s Subnet, good bool) bool {
+	return n.holds(s) == nil && (good || n.Allows(s))
+}
+
 // Choose picks a free subnet for a node: before, which it had once, family by
 // family where that may be and is free, else one of the first hundred free
 // ones; pick returns a number below n, by chance.

@@ -95,6 +95,11 @@ func (s Subnet) prefixes() []netip.Prefix {
 	return out
 }
 
+// contains reports whether a is one of the addresses of s.
+func (s Subnet) contains(a netip.Addr) bool {
+	return a.IsValid() && (s.V4.IsValid() && s.V4.Contains(a) || s.V6.IsValid() && s.V6.Contains(a))
+}
+
 // Overlaps reports whether s and o share addresses.
 func (s Subnet) Overlaps(o Subnet) bool { return s.V4.Overlaps(o.V4) || s.V6.Overlaps(o.V6) }
 

@@ -10,7 +10,9 @@ import (
 
 // MaxValue is the most bytes of a lease that are looked at; a real one has
 // under 300.
-const MaxValue = 64 << 10
+const MaxValue = 2 << 10
+
+const maxBackend = 64 // bytes of a backend's name
 
 // Attrs is the value of a lease: where its node is and how it is reached
 // (Flannel's pkg/lease/lease.go). It is comparable.
@@ -81,6 +83,9 @@ func ParseLease(value []byte, vni uint32) (Attrs, error) {
 	}
 	if err := json.Unmarshal(value, &raw); err != nil {
 		return Attrs{}, refuse(BadValue, "its value is not what it should be: %s", brief(err))
+	}
+	if len(raw.BackendType) > maxBackend {
+		return Attrs{}, refuse(BadValue, "its backend %s is no name", quote(raw.BackendType))
 	}
 	a := Attrs{Backend: raw.BackendType}
 	var err error

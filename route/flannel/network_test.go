@@ -29,7 +29,7 @@ func TestNetworkDefaults(t *testing.T) {
 		want Network
 	}{
 		{`{"Network":"10.244.0.0/16"` + vxlan, Network{V4: pool("10.244.0.0/16", 24, "10.244.1.0", "10.244.255.0"), Backend: plain}},
-		{`{"network":"10.244.3.7/16","BACKEND":{"type":"vxlan"}}`, Network{V4: pool("10.244.0.0/16", 24, "10.244.1.0", "10.244.255.0"), Backend: plain}},
+		{`{"network":"10.244.3.7/16","BACKEND":{"type":"VXLAN"}}`, Network{V4: pool("10.244.0.0/16", 24, "10.244.1.0", "10.244.255.0"), Backend: plain}},
 		{`{"Network":"10.0.0.0/22"` + vxlan, Network{V4: pool("10.0.0.0/22", 24, "10.0.1.0", "10.0.3.0"), Backend: plain}},
 		{`{"Network":"10.0.0.0/23"` + vxlan, Network{V4: pool("10.0.0.0/23", 25, "10.0.0.128", "10.0.1.128"), Backend: plain}},
 		{`{"Network":"10.0.0.0/28"` + vxlan, Network{V4: pool("10.0.0.0/28", 30, "10.0.0.4", "10.0.0.12"), Backend: plain}},

@@ -125,7 +125,9 @@ func (s *Source) survey(ctx context.Context, l Listing, node Node) (mine *Record
 			s.book.remove(r.Key)
 			continue
 		}
-		inUse = append(inUse, subnet)
+		if s.network.counts(subnet, err == nil) {
+			inUse = append(inUse, subnet)
+		}
 	}
 	return mine, inUse, nil
 }

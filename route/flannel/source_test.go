@@ -161,6 +161,8 @@ func TestAcquireWhichSubnet(t *testing.T) {
 		{name: "the hint", config: net16, before: "10.244.8.0-24", want: "10.244.8.0-24"},
 		{name: "the hint is taken", config: net16, put: map[string]string{"10.244.8.0-24": peerValue()}, before: "10.244.8.0-24", want: "10.244.1.0-24"},
 		{name: "the hint is taken by junk", config: net16, put: map[string]string{"10.244.8.0-24": "junk"}, before: "10.244.8.0-24", want: "10.244.1.0-24"},
+		{name: "junk that covers the network", config: net16, put: map[string]string{"10.244.0.0-16": "junk", "0.0.0.0-1": peerValue(), "10.0.0.0-8": peerValue()}, want: "10.244.1.0-24"},
+		{name: "junk that covers the first", config: net16, put: map[string]string{"10.244.1.0-24": "junk"}, want: "10.244.2.0-24"},
 		{name: "our lease of an old network", config: net16, put: map[string]string{"10.9.9.0-24": ownValue}, want: "10.244.1.0-24", gone: "10.9.9.0-24"},
 		{name: "dual stack", config: `{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48"` + vxlan, want: "10.244.1.0-24&fd00:0:0:1::-64"},
 		{name: "IPv6 only", config: `{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48"` + vxlan, want: "0.0.0.0-0&fd00:0:0:1::-64",
