@@ -226,6 +226,9 @@ func (d *Daemon) FDBFlush(f api.FDBFlush) (api.Result, error) {
 			return f.Takes(&entry)
 		})
 		var keys []route.Key
+		if s.cfg.Mode == config.Routed {
+			continue
+		}
 		for _, e := range d.table.Segment(s.cfg.VNI, route.RemoteVTEP, route.MAC) {
 			entry := s.listEntry(e)
 			if f.Takes(&entry) {

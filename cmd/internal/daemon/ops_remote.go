@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"vtepd/cmd/internal/api"
+	"vtepd/config"
 	"vtepd/route"
 	"vtepd/vtep"
 )
@@ -25,7 +26,8 @@ func (d *Daemon) Remotes(sel api.Selector) ([]api.Remote, error) {
 	return out, nil
 }
 
-// segmentRemotes returns the remotes of s: those of the flood list, those that
+// segmentRemotes returns the remotes of s: the members (those of the flood list
+// where there is one), those that
 // entries name, those that were learned. It holds d.mu.
 func (d *Daemon) segmentRemotes(s *segment) []api.Remote {
 	flood := make(map[vtep.VTEP]route.Source)
@@ -45,10 +47,11 @@ func (d *Daemon) segmentRemotes(s *segment) []api.Remote {
 		v := r.VTEP()
 		a := s.remote(route.Entry{Key: route.Key{VTEP: route.VTEP(v)}, Source: flood[v]})
 		a.MTU = r.FrameLimit() - 14
-		_, a.Flood = flood[v]
-		if from, ok := named[v]; ok && !a.Flood {
+		_, member := flood[v]
+		a.Flood = member && s.cfg.Mode == config.Bridged
+		if from, ok := named[v]; ok && !member {
 			a.Source = apiSource(from)
-		} else if !a.Flood {
+		} else if !member {
 			a.Source = api.Learned
 		}
 		if s.unreachable[v.Addr] {
@@ -64,7 +67,7 @@ func (d *Daemon) segmentRemotes(s *segment) []api.Remote {
 func (s *segment) remote(e route.Entry) api.Remote {
 	v := e.Key.VTEP
 	return api.Remote{IP: v.Addr, Port: v.Port, VNI: v.VNI, Ifname: s.cfg.Device, Segment: s.cfg.VNI,
-		Source: apiSource(e.Source), Flood: true}
+		Source: apiSource(e.Source), Flood: s.cfg.Mode == config.Bridged}
 }
 
 // RemoteChange implements [api.Backend].

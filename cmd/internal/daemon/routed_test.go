@@ -102,6 +102,38 @@ func TestPrefixDeltas(t *testing.T) {
 		say(route.PrefixEntry(1, netip.MustParsePrefix("10.2.0.0/16"), v, packet.MAC{2, 0, 0, 0, 0, 8}, route.Tunnel))
 		wantWays(t, d, "10.2.3.4", way2, way3)
 		wantWays(t, d, "10.3.0.1")
+		// A VTEP whose prefix is hidden so may still send to us when it is named
+		// as a member: Flannel's leases name theirs.
+		known := func(addr string) bool {
+			for _, r := range d.running()[0].engine.Remotes() {
+				if r.VTEP().Addr.String() == addr {
+					return r.Known()
+				}
+			}
+			return false
+		}
+		v.Addr = netip.MustParseAddr("127.0.0.4")
+		hidden := route.PrefixEntry(1, netip.MustParsePrefix("10.2.0.0/16"), v, packet.MAC{2, 0, 0, 0, 0, 8}, route.Tunnel)
+		say(hidden, route.RemoteEntry(1, v))
+		wantWays(t, d, "10.2.3.4", way2, way3)
+		if !known("127.0.0.4") {
+			t.Error("datagrams of a hidden VTEP are not accepted")
+		}
+		remotes, err := d.Remotes(api.Selector{})
+		must(t, err)
+		for _, r := range remotes {
+			if r.Flood {
+				t.Errorf("nothing is flooded in a routed segment: %+v", r)
+			}
+		}
+		must(t, d.FDB(api.Selector{}, func(e api.FDBEntry) error {
+			t.Errorf("a routed segment has no FDB: %+v", e)
+			return nil
+		}))
+		say(hidden)
+		if known("127.0.0.4") {
+			t.Error("a VTEP that nobody names is known")
+		}
 	})
 }
 

@@ -196,8 +196,12 @@ func (d *Daemon) FDBGet(sel api.Selector, mac packet.MAC) ([]api.FDBEntry, error
 	return out, nil
 }
 
-// listEntries returns the flood list of s and its multicast entries.
+// listEntries returns the flood list of s and its multicast entries. The members
+// of a routed segment are no flood list.
 func (d *Daemon) listEntries(s *segment) []api.FDBEntry {
+	if s.cfg.Mode == config.Routed {
+		return nil
+	}
 	var out []api.FDBEntry
 	for _, e := range d.table.Segment(s.cfg.VNI, route.RemoteVTEP, route.MAC) {
 		if e.Key.Kind == route.RemoteVTEP || e.Key.MAC.IsMulticast() {
