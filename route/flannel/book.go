@@ -12,9 +12,14 @@ import (
 	"vtepd/route"
 )
 
-// maxLeases is how many leases are kept: more than any network has, few enough
-// for the memory of any node.
-const maxLeases = 1 << 16
+const (
+	// maxLeases is how many leases are kept: more than any network has, few
+	// enough for the memory of any node.
+	maxLeases = 1 << 16
+	// maxStrays is how many more are remembered whose keys are no subnets of the
+	// network, so that however many there are they take nobody's place.
+	maxStrays = 1000
+)
 
 // A peer is a lease of the store that is not ours, in force or refused.
 type peer struct {
@@ -24,8 +29,14 @@ type peer struct {
 	attrs   Attrs
 	wrong   *Refusal // of the lease alone
 	refused *Refusal // why it is not in force
+	stray   bool     // its key is no subnet of the network
 	entries []route.Entry
 	until   time.Time // when it goes although nobody deletes it; zero while it stands in the store
+}
+
+// same reports whether p says what o says, as after a renewal.
+func (p *peer) same(o *peer) bool {
+	return p.created == o.created && p.attrs == o.attrs && (p.wrong == nil) == (o.wrong == nil) && (p.wrong == nil || *p.wrong == *o.wrong)
 }
 
 // A book is the leases of the other nodes, and what follows from them. It lets
@@ -36,15 +47,21 @@ type book struct {
 	own     Subnet
 
 	peers   map[string]*peer
+	strays  int                       // of them
+	crowded bool                      // more than are kept, which was said
 	held    bart.Table[*peer]         // by the prefixes of those in force
 	blocked map[*peer]bool            // refused for Overlap
+	freed   []Subnet                  // that blocked ones may have now
 	refused map[string]*peer          // all that are, by key
 	kept    map[netip.Addr]*peer      // that only a former store had, by node
 	before  map[route.Key]route.Entry // what has been touched since the last batch
 	now     map[route.Key]route.Entry // what is in force
+	users   map[route.Key]int         // leases that share a VTEP of now
 
 	counts map[Reason]uint64
 	news   []news // refusals since they were last taken
+	untold int    // that are counted only
+	stale  bool   // refused has changed since it was last shown
 }
 
 type news struct {
@@ -54,28 +71,33 @@ type news struct {
 
 func newBook(n *Network, node Node) *book {
 	return &book{network: n, node: node, peers: make(map[string]*peer), blocked: make(map[*peer]bool), refused: make(map[string]*peer),
-		kept: make(map[netip.Addr]*peer), before: make(map[route.Key]route.Entry), now: make(map[route.Key]route.Entry), counts: make(map[Reason]uint64)}
+		kept: make(map[netip.Addr]*peer), before: make(map[route.Key]route.Entry), now: make(map[route.Key]route.Entry), users: make(map[route.Key]int), counts: make(map[Reason]uint64)}
 }
 
 // reset takes the leases of a listing for all there are. ownKey is not among
 // the peers. With keep, the listing is that of another store than before: what
 // was in force and is not in it stays until then.
 func (b *book) reset(records []Record, ownKey string, keep time.Time) {
-	old := b.peers
+	old, wasKept := b.peers, len(b.kept) > 0
 	clear(b.kept)
-	b.peers = make(map[string]*peer, len(records))
+	b.peers = make(map[string]*peer, min(len(records), maxLeases))
+	b.strays = 0
+	crowded := b.crowded
+	b.crowded = false
 	for _, r := range records {
-		if r.Key == ownKey {
+		if r.Key == ownKey || b.peers[r.Key] != nil {
 			continue
 		}
-		if p := b.read(r); p != nil {
-			if was := old[r.Key]; was != nil {
-				p.refused = was.refused // so that it is not said again
-			}
+		p := b.read(r)
+		if !b.admit(p, crowded) {
+			continue
+		}
+		if was := old[r.Key]; was != nil {
+			p.refused = was.refused // so that it is not said again
 		}
 	}
-	for _, p := range old {
-		b.keep(p, keep)
+	if wasKept || !keep.IsZero() {
+		b.keepAll(old, keep)
 	}
 	b.judgeAll()
 }
@@ -83,8 +105,7 @@ func (b *book) reset(records []Record, ownKey string, keep time.Time) {
 // setOwn says which subnet is ours: nobody else gets addresses of it.
 func (b *book) setOwn(s Subnet, key string) {
 	if p := b.peers[key]; p != nil {
-		b.withdraw(p)
-		b.drop(p)
+		b.forget(p)
 	}
 	b.own = s
 	b.judgeAll()
@@ -92,45 +113,77 @@ func (b *book) setOwn(s Subnet, key string) {
 
 // put takes a lease that was written.
 func (b *book) put(r Record) {
-	was := b.peers[r.Key]
-	if was != nil {
-		b.withdraw(was)
-		b.drop(was)
-	}
-	p := b.read(r)
-	if p == nil {
+	was, p := b.peers[r.Key], b.read(r)
+	if was == nil {
+		b.release(p)
+		if b.admit(p, b.crowded) {
+			b.judge(p)
+			b.settle()
+		}
 		return
 	}
-	if was != nil {
-		p.refused = was.refused
+	if was.same(p) {
+		return // renewed
 	}
+	b.free(was)
+	b.forget(was)
 	b.release(p)
+	b.admit(p, false)
+	p.refused = was.refused
 	b.judge(p)
-	b.unblock()
+	b.settle()
 }
 
 // remove takes a lease out.
 func (b *book) remove(key string) {
-	if p := b.peers[key]; p != nil {
-		b.withdraw(p)
-		b.drop(p)
-		b.unblock()
+	p := b.peers[key]
+	if p == nil {
+		return
+	}
+	b.free(p)
+	b.forget(p)
+	b.settle()
+}
+
+// admit takes a peer among those that are kept, where there is room. Unless it
+// is known already it says that there is none.
+func (b *book) admit(p *peer, known bool) bool {
+	if p.stray && b.strays >= maxStrays || !p.stray && len(b.peers)-b.strays >= maxLeases {
+		b.counts[TooMany]++
+		if !b.crowded && !known {
+			b.tell(p.key, refuse(TooMany, "there are more leases than are kept (%d, and %d that are not of the network): it and others are left out", maxLeases, maxStrays))
+		}
+		b.crowded = true
+		return false
+	}
+	b.peers[p.key] = p
+	if p.stray {
+		b.strays++
+	}
+	return true
+}
+
+// forget takes a peer out.
+func (b *book) forget(p *peer) {
+	b.withdraw(p)
+	delete(b.peers, p.key)
+	if p.stray {
+		b.strays--
+	}
+	if ip := p.attrs.nodeIP(); b.kept[ip] == p {
+		delete(b.kept, ip)
 	}
 }
 
-// read makes a peer of a record, or returns nil when there are too many.
+// read makes a peer of a record.
 func (b *book) read(r Record) *peer {
-	if len(b.peers) >= maxLeases {
-		b.say(r.Key, refuse(TooMany, "there are more than %d leases", maxLeases))
-		return nil
-	}
 	p := &peer{key: r.Key, created: r.Created}
-	b.peers[r.Key] = p
 	var err error
 	if p.subnet, err = ParseSubnet(r.Key); err != nil {
-		p.wrong = refuse(BadKey, "%v", err)
+		p.stray, p.wrong = true, refuse(BadKey, "%v", err)
 		return p
 	}
+	p.stray = b.network.holds(p.subnet) != nil
 	if r.Size > MaxValue {
 		p.wrong = refuse(Oversize, "its value has %d bytes, more than %d", r.Size, MaxValue)
 		return p
@@ -147,9 +200,11 @@ func (b *book) judgeAll() {
 		b.touch(e.Key)
 	}
 	clear(b.now)
+	clear(b.users)
 	clear(b.blocked)
 	clear(b.refused)
 	b.held = bart.Table[*peer]{}
+	b.stale = true
 	oldest := slices.SortedFunc(maps.Values(b.peers), older)
 	for _, p := range oldest {
 		b.judge(p)
@@ -170,10 +225,10 @@ func (b *book) judge(p *peer) {
 		return
 	}
 	if !p.until.IsZero() {
-		b.drop(p)
+		b.forget(p)
 		return
 	}
-	b.refused[p.key] = p
+	b.refused[p.key], b.stale = p, true
 	if p.refused.Reason == Overlap {
 		b.blocked[p] = true
 	}
@@ -184,8 +239,14 @@ func (b *book) judge(p *peer) {
 
 func (b *book) say(key string, r *Refusal) {
 	b.counts[r.Reason]++
+	b.tell(key, r)
+}
+
+func (b *book) tell(key string, r *Refusal) {
 	if len(b.news) < maxNews {
 		b.news = append(b.news, news{key, r})
+	} else {
+		b.untold++
 	}
 }
 
@@ -207,6 +268,10 @@ func (b *book) standing(p *peer) *Refusal {
 	switch {
 	case p.subnet.Overlaps(b.own):
 		return refuse(OwnSubnet, "%v claims our subnet %v", p.attrs.nodeIP(), b.own)
+	case p.subnet.contains(b.node.PublicIP) || p.subnet.contains(b.node.PublicIPv6):
+		return refuse(OwnPublicIP, "its subnet %v holds our public address", p.subnet)
+	case p.subnet.contains(p.attrs.PublicIP) || p.subnet.contains(p.attrs.PublicIPv6):
+		return refuse(BadPublicIP, "its public address is within its own subnet %v: datagrams to it would go round in circles", p.subnet)
 	case b.node.is(p.attrs):
 		return refuse(OwnPublicIP, "it has our public address %v; delete it if no node of ours uses it", p.attrs.nodeIP())
 	}
@@ -218,11 +283,12 @@ func (b *book) standing(p *peer) *Refusal {
 		younger = append(younger, o)
 	}
 	for _, o := range younger {
-		b.withdraw(o)
+		b.free(o)
 		if !o.until.IsZero() {
-			b.drop(o)
+			b.forget(o)
 			continue
 		}
+		b.withdraw(o)
 		b.judgeYounger(o, p)
 	}
 	return nil
@@ -230,7 +296,7 @@ func (b *book) standing(p *peer) *Refusal {
 
 func (b *book) judgeYounger(o, p *peer) {
 	o.refused = refuse(Overlap, "its subnet %v shares addresses with the older lease %s", o.subnet, p.key)
-	b.blocked[o], b.refused[o.key] = true, o
+	b.blocked[o], b.refused[o.key], b.stale = true, o, true
 	b.say(o.key, o.refused)
 }
 
@@ -248,87 +314,28 @@ func (b *book) overlapping(s Subnet) []*peer {
 	return out
 }
 
-// unblock looks again at leases that overlapped with what went away.
-func (b *book) unblock() {
-	for _, p := range slices.SortedFunc(maps.Keys(b.blocked), older) {
-		if b.peers[p.key] == p {
+// free notes that a lease which is in force will not be.
+func (b *book) free(p *peer) {
+	if p.refused == nil {
+		b.freed = append(b.freed, p.subnet)
+	}
+}
+
+// settle looks again at leases that overlapped with what went away. The older
+// ones that come in make room for others in turn.
+func (b *book) settle() {
+	for len(b.freed) > 0 {
+		var waiting []*peer
+		for p := range b.blocked {
+			if slices.ContainsFunc(b.freed, p.subnet.Overlaps) {
+				waiting = append(waiting, p)
+			}
+		}
+		b.freed = b.freed[:0]
+		slices.SortFunc(waiting, older)
+		for _, p := range waiting {
 			delete(b.blocked, p)
 			b.judge(p)
 		}
 	}
-}
-
-// enter puts a lease in force.
-func (b *book) enter(p *peer) {
-	for _, s := range p.subnet.prefixes() {
-		b.held.Insert(s, p)
-	}
-	p.entries = b.network.entries(p.subnet, p.attrs)
-	for _, e := range p.entries {
-		b.touch(e.Key)
-		b.now[e.Key] = e
-	}
-}
-
-// withdraw takes a lease out of force.
-func (b *book) withdraw(p *peer) {
-	delete(b.blocked, p)
-	delete(b.refused, p.key)
-	for _, s := range p.subnet.prefixes() {
-		if o, ok := b.held.Get(s); ok && o == p {
-			b.held.Delete(s)
-		}
-	}
-	for _, e := range p.entries {
-		b.touch(e.Key)
-		delete(b.now, e.Key)
-	}
-	p.entries = nil
-}
-
-// touch remembers what a key was before the batch that is being made.
-func (b *book) touch(k route.Key) {
-	if _, ok := b.before[k]; !ok {
-		b.before[k] = b.now[k] // the zero Entry when it was not
-	}
-}
-
-// changes is what happened since the last batch: a lease that changed takes its
-// old state out in the batch that brings the new one.
-func (b *book) changes() route.Batch {
-	batch := route.Batch{Source: route.Flannel}
-	for k, was := range b.before {
-		is, ok := b.now[k]
-		switch {
-		case ok && is != was:
-			batch.Add = append(batch.Add, is)
-		case !ok && was != route.Entry{}:
-			batch.Remove = append(batch.Remove, k)
-		}
-	}
-	clear(b.before)
-	return batch
-}
-
-// snapshot is all that is in force.
-func (b *book) snapshot() route.Batch {
-	clear(b.before)
-	return route.Batch{Source: route.Flannel, Snapshot: true, Add: slices.Collect(maps.Values(b.now))}
-}
-
-// entries is what the lease of a node means: each family's subnet is behind the
-// node's address and router of that family.
-func (n *Network) entries(s Subnet, a Attrs) []route.Entry {
-	var out []route.Entry
-	for _, f := range []struct {
-		prefix netip.Prefix
-		ip     netip.Addr
-		router Router
-	}{{s.V4, a.PublicIP, a.V4}, {s.V6, a.PublicIPv6, a.V6}} {
-		if f.prefix.IsValid() {
-			v := route.VTEP{Addr: f.ip, Port: n.Backend.Port, VNI: n.Backend.VNI}
-			out = append(out, route.PrefixEntry(n.Backend.VNI, f.prefix, v, f.router.MAC, n.Backend.Way()))
-		}
-	}
-	return out
 }

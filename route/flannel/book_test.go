@@ -2,6 +2,8 @@ package flannel
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -25,7 +27,7 @@ func record(revision int64, key, value string) Record {
 func inForce(t testing.TB, table *route.Table) string {
 	t.Helper()
 	var out []string
-	for _, e := range table.Select(func(route.Key) bool { return true }) {
+	for _, e := range table.Select(func(k route.Key) bool { return k.Kind == route.Prefix }) {
 		out = append(out, fmt.Sprintf("%v via %v %v", e.Key.Prefix, e.VTEP.Addr, e.MAC))
 	}
 	slices.Sort(out)
@@ -89,6 +91,7 @@ func TestBook(t *testing.T) {
 			{put: []Record{record(6, "10.244.4.0-24", vxlanValue("192.0.2.4", "01:00:00:00:00:01"))}, want: "10.244.1.0/24 via 192.0.2.1 " + a, says: "vtep_mac 10.244.4.0-24"},
 			{put: []Record{record(7, "10.244.99.0-25", vxlanValue("192.0.2.5", b))}, want: "10.244.1.0/24 via 192.0.2.1 " + a, says: "own_subnet 10.244.99.0-25"},
 			{put: []Record{record(7, "10.244.5.0-24", vxlanValue("192.0.2.99", b))}, want: "10.244.1.0/24 via 192.0.2.1 " + a, says: "own_address 10.244.5.0-24"},
+			{put: []Record{record(7, "10.244.7.0-24", vxlanValue("10.244.7.7", b))}, want: "10.244.1.0/24 via 192.0.2.1 " + a, says: "public_ip 10.244.7.0-24"},
 			{put: []Record{record(7, "10.244.6.0-24", `{"PublicIP":"192.0.2.6","BackendType":"host-gw"}`)}, want: "10.244.1.0/24 via 192.0.2.1 " + a, says: "backend 10.244.6.0-24"},
 		}},
 	}
@@ -138,10 +141,11 @@ func TestBook(t *testing.T) {
 func TestBookOneEvent(t *testing.T) {
 	b := newBook(network(t, net16), Node{})
 	b.put(record(2, "10.244.1.0-24", vxlanValue("192.0.2.1", "02:00:00:00:00:0a")))
-	old := b.snapshot().Add[0]
+	old := b.snapshot().Add // the prefix and its VTEP
 	b.put(record(2, "10.244.1.0-24", vxlanValue("192.0.2.7", "02:00:00:00:00:0a")))
 	batch := b.changes()
-	if len(batch.Add) != 1 || len(batch.Remove) != 1 || batch.Remove[0] != old.Key || batch.Snapshot {
+	if len(batch.Add) != 2 || len(batch.Remove) != 2 || batch.Snapshot || len(old) != 2 ||
+		!slices.Contains(batch.Remove, old[0].Key) || !slices.Contains(batch.Remove, old[1].Key) {
 		t.Errorf("address: %+v", batch)
 	}
 	b.put(record(2, "10.244.1.0-24", vxlanValue("192.0.2.7", "02:00:00:00:00:0b")))
@@ -196,8 +200,8 @@ func TestDualStackEntries(t *testing.T) {
 		}
 		v4, v6 := route.VTEP{Addr: netip.MustParseAddr("10.77.0.2"), Port: 8472, VNI: 1}, route.VTEP{Addr: netip.MustParseAddr("fd77::2"), Port: 8472, VNI: 1}
 		want := []route.Entry{
-			route.PrefixEntry(1, netip.MustParsePrefix("10.244.45.0/24"), v4, a.V4.MAC, route.Tunnel),
-			route.PrefixEntry(1, netip.MustParsePrefix("fd44:244:0:31::/64"), v6, a.V6.MAC, route.Tunnel),
+			route.PrefixEntry(1, netip.MustParsePrefix("10.244.45.0/24"), v4, a.V4.MAC, route.Tunnel), route.RemoteEntry(1, v4),
+			route.PrefixEntry(1, netip.MustParsePrefix("fd44:244:0:31::/64"), v6, a.V6.MAC, route.Tunnel), route.RemoteEntry(1, v6),
 		}
 		if got := n.entries(subnet(t, key), a); !reflect.DeepEqual(got, want) || a.V4.MAC == a.V6.MAC {
 			t.Errorf("%+v", got)
@@ -205,14 +209,113 @@ func TestDualStackEntries(t *testing.T) {
 	}
 }
 
-// TestBookBounded: however many leases there are, so many are kept.
+// TestBookBounded: however many leases there are, so many are kept, and junk
+// takes no place of others. One line says so.
 func TestBookBounded(t *testing.T) {
-	b := newBook(network(t, `{"Network":"10.0.0.0/8"`+vxlan), Node{})
-	for i := range maxLeases + 2*maxNews {
-		b.put(Record{Key: fmt.Sprintf("junk-%d", i), Created: int64(i)})
+	var records []Record
+	for i := range 10_000 {
+		records = append(records, Record{Key: fmt.Sprintf("0junk-%d", i), Created: int64(i)})
 	}
-	if len(b.peers) != maxLeases || len(b.news) > maxNews || b.counts[TooMany] != 2*maxNews || b.counts[BadKey] != maxLeases {
-		t.Errorf("%d kept, %d news, %v", len(b.peers), len(b.news), b.counts)
+	for i := range 2000 {
+		records = append(records, record(int64(i), fmt.Sprintf("9.%d.%d.0-24", i/256, i%256), vxlanValue("192.0.2.1", "02:00:00:00:00:01")))
+	}
+	for i := range maxLeases + 500 {
+		records = append(records, record(int64(i), fmt.Sprintf("10.%d.%d.%d-28", i>>12, i>>4&255, i<<4&255), vxlanValue("192.0.2.1", "02:00:00:00:00:01")))
+	}
+	const over = 10_000 + 2000 - maxStrays + 500
+	check := func(what string, b *book, rounds uint64) {
+		t.Helper()
+		// They share one VTEP.
+		if got := len(b.now) - 1; got != maxLeases || len(b.peers) != maxLeases+maxStrays || b.strays != maxStrays {
+			t.Errorf("%s: %d in force, %d kept, %d strays", what, got, len(b.peers), b.strays)
+		}
+		said := 0
+		for _, n := range b.news {
+			if n.refusal.Reason == TooMany {
+				said++
+			}
+		}
+		if b.counts[TooMany] != over*rounds || said+b.untold == 0 || said > 1 || len(b.news) > maxNews {
+			t.Errorf("%s: said %d times, %d news, %v", what, said, len(b.news), b.counts)
+		}
+	}
+	n := network(t, `{"Network":"10.0.0.0/8"`+vxlan)
+	b := newBook(n, Node{})
+	for _, r := range records {
+		b.put(r)
+	}
+	check("by changes", b, 1)
+	b = newBook(n, Node{})
+	b.reset(records, "", time.Time{})
+	check("by a listing", b, 1)
+	b.reset(records, "", time.Time{})
+	check("by another", b, 2)
+	for _, r := range records {
+		b.remove(r.Key)
+	}
+	if len(b.peers)+b.strays+len(b.refused)+len(b.now)+len(b.users)+len(b.freed) != 0 {
+		t.Errorf("left: %d %d %d %d %d", len(b.peers), b.strays, len(b.refused), len(b.now), len(b.users))
+	}
+}
+
+// TestBookOrder: what is in force does not depend on how it came about.
+func TestBookOrder(t *testing.T) {
+	n := network(t, net16)
+	values := []string{vxlanValue("192.0.2.1", "02:00:00:00:00:01"), vxlanValue("192.0.2.2", "02:00:00:00:00:02"), vxlanValue("192.0.2.1", "02:00:00:00:00:03"), "junk", vxlanValue("192.0.2.99", "02:00:00:00:00:04")}
+	for seed := range uint64(50) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		b := newBook(n, Node{PublicIP: netip.MustParseAddr("192.0.2.99")})
+		table, there := route.NewTable(), map[string]Record{}
+		for step := range 60 {
+			bits := 20 + rnd.IntN(5)
+			key := fmt.Sprintf("10.244.%d.0-%d", rnd.IntN(16)&^(1<<(24-bits)-1), bits)
+			if rnd.IntN(3) == 0 {
+				delete(there, key)
+				b.remove(key)
+			} else {
+				r := record(int64(1000-step), key, values[rnd.IntN(len(values))])
+				if old, ok := there[key]; ok {
+					r.Created = old.Created
+				}
+				there[key] = r
+				b.put(r)
+			}
+			table.Apply(b.changes())
+			anew := newBook(n, b.node)
+			anew.reset(slices.Collect(maps.Values(there)), "", time.Time{})
+			if !maps.Equal(anew.now, b.now) || !maps.Equal(anew.users, b.users) || len(anew.refused) != len(b.refused) {
+				t.Fatalf("seed %d, step %d:\n%v\nanew\n%v", seed, step, b.now, anew.now)
+			}
+			if got := len(table.Select(func(route.Key) bool { return true })); got != len(b.now) {
+				t.Fatalf("seed %d, step %d: %d in the table, %d in force", seed, step, got, len(b.now))
+			}
+		}
+	}
+}
+
+// TestSharedVTEP: a node that moves to another subnet has two leases for a
+// while. Its VTEP is a member as long as one is there.
+func TestSharedVTEP(t *testing.T) {
+	b := newBook(network(t, net16), Node{})
+	table := route.NewTable()
+	v := route.VTEP{Addr: netip.MustParseAddr("192.0.2.1"), Port: 8472, VNI: 1}
+	steps := []func(){
+		func() { b.put(record(2, "10.244.1.0-24", vxlanValue("192.0.2.1", "02:00:00:00:00:0a"))) },
+		func() { b.put(record(3, "10.244.2.0-24", vxlanValue("192.0.2.1", "02:00:00:00:00:0b"))) },
+		func() { b.remove("10.244.1.0-24") },
+		func() { b.remove("10.244.2.0-24") },
+	}
+	for i, step := range steps {
+		step()
+		table.Apply(b.changes())
+		if _, ok := table.Get(route.RemoteEntry(1, v).Key); ok != (i < 3) {
+			t.Errorf("step %d: a member: %v", i, ok)
+		}
+	}
+	b = newBook(network(t, `{"Network":"10.244.0.0/16","Backend":{"Type":"host-gw"}}`), Node{})
+	b.put(record(2, "10.244.1.0-24", `{"PublicIP":"192.0.2.1","BackendType":"host-gw"}`))
+	if batch := b.changes(); len(batch.Add) != 1 || batch.Add[0].Key.Kind != route.Prefix {
+		t.Errorf("host-gw: %+v", batch)
 	}
 }
 
@@ -224,7 +327,7 @@ func BenchmarkChange(b *testing.B) {
 		records = append(records, record(int64(i), fmt.Sprintf("10.%d.%d.0-24", 1+i/256, i%256), vxlanValue(fmt.Sprintf("192.0.%d.%d", i/250, 1+i%250), "02:00:00:00:00:01")))
 	}
 	book.reset(records, "", time.Time{})
-	if len(book.now) != 5000 {
+	if len(book.users) != 10000 {
 		b.Fatal(len(book.now))
 	}
 	book.snapshot()
@@ -233,7 +336,7 @@ func BenchmarkChange(b *testing.B) {
 		r := records[i%5000]
 		r.Value = []byte(vxlanValue("198.51.100.1", fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8&255, i&255)))
 		book.put(r)
-		if batch := book.changes(); len(batch.Add) != 1 {
+		if batch := book.changes(); len(batch.Add) < 1 || len(batch.Add) > 2 {
 			b.Fatal(batch)
 		}
 	}

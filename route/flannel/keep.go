@@ -1,7 +1,11 @@
 package flannel
 
 import (
+	"cmp"
+	"maps"
 	"math"
+	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -10,19 +14,30 @@ import (
 // a lease again, somebody else has the subnet, or the lease would have ended.
 // flanneld writes its lease again when it is renewed, up to a day later.
 
-// keep takes over what was in force before a listing. Any lease of the store is
-// older, and so comes first.
+// keepAll takes over what was in force before a listing, of each node that the
+// listing does not have the newest lease. Any lease of the store is older, and so
+// comes first.
+func (b *book) keepAll(old map[string]*peer, until time.Time) {
+	back := make(map[netip.Addr]struct{}, len(b.peers))
+	for _, p := range b.peers {
+		if p.wrong == nil {
+			back[p.attrs.nodeIP()] = struct{}{}
+		}
+	}
+	for _, p := range slices.SortedFunc(maps.Values(old), func(x, y *peer) int { return cmp.Or(older(y, x), cmp.Compare(x.key, y.key)) }) {
+		if _, ok := back[p.attrs.nodeIP()]; ok || b.kept[p.attrs.nodeIP()] != nil {
+			continue
+		}
+		b.keep(p, until)
+	}
+}
+
 func (b *book) keep(p *peer, until time.Time) {
 	if p.until.IsZero() {
 		p.until = until
 	}
-	if p.until.IsZero() || p.refused != nil || b.peers[p.key] != nil || len(b.peers) >= maxLeases {
+	if p.until.IsZero() || p.refused != nil || b.peers[p.key] != nil || len(b.peers)-b.strays >= maxLeases {
 		return
-	}
-	for _, o := range b.peers {
-		if o.wrong == nil && o.attrs.nodeIP() == p.attrs.nodeIP() {
-			return
-		}
 	}
 	p.created, p.entries = math.MaxInt64, nil
 	b.peers[p.key], b.kept[p.attrs.nodeIP()] = p, p
@@ -34,16 +49,8 @@ func (b *book) release(p *peer) {
 		return
 	}
 	if o := b.kept[p.attrs.nodeIP()]; o != nil {
-		b.withdraw(o)
-		b.drop(o)
-	}
-}
-
-// drop forgets a lease that is not in force.
-func (b *book) drop(p *peer) {
-	delete(b.peers, p.key)
-	if ip := p.attrs.nodeIP(); b.kept[ip] == p {
-		delete(b.kept, ip)
+		b.free(o)
+		b.forget(o)
 	}
 }
 
@@ -51,10 +58,11 @@ func (b *book) drop(p *peer) {
 func (b *book) expire(now time.Time) {
 	for _, p := range b.kept {
 		if now.After(p.until) {
-			b.withdraw(p)
-			b.drop(p)
+			b.free(p)
+			b.forget(p)
 		}
 	}
+	b.settle()
 }
 
 // count is how many leases of other nodes stand in the store, as far as it told.

@@ -74,3 +74,19 @@ func TestKept(t *testing.T) {
 		})
 	}
 }
+
+// TestKeptOfOneNode: of a node with two leases, as after it moved, the newer is
+// kept, and the count is that of the store.
+func TestKeptOfOneNode(t *testing.T) {
+	for range 20 { // whatever the order of a map
+		b := newBook(network(t, net16), Node{})
+		b.put(record(1, "10.244.1.0-24", vxlanValue("192.0.2.1", "02:00:00:00:00:01")))
+		b.put(record(2, "10.244.2.0-24", vxlanValue("192.0.2.1", "02:00:00:00:00:02")))
+		b.reset(nil, "", time.Now().Add(time.Hour))
+		table := route.NewTable()
+		table.Apply(b.snapshot())
+		if got := inForce(t, table); got != "10.244.2.0/24 via 192.0.2.1 02:00:00:00:00:02" || b.count() != 0 {
+			t.Fatalf("%s, %d in the store", got, b.count())
+		}
+	}
+}

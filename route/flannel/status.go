@@ -2,6 +2,7 @@ package flannel
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -145,16 +146,15 @@ func (s *Source) leaseProblem(err error, what string) {
 
 // news tells the refusals since the last time, a line each, and not without end.
 func (s *Source) news() {
-	for i, n := range s.book.news {
-		if i == maxLines {
-			s.tell(Warn, "", "%d more leases are refused; `vtepctl lease show` counts them", len(s.book.news)-maxLines)
-			break
-		}
+	all := s.book.news
+	for _, n := range all[:min(len(all), maxLines)] {
 		s.tell(Warn, n.key, "lease refused: %s", n.refusal.Text)
 	}
-	told := len(s.book.news) > 0
-	s.book.news = nil
-	if told {
+	if n := len(all) - maxLines + s.book.untold; n > 0 && len(all) >= maxLines {
+		s.tell(Warn, "", "%d more leases are refused; `vtepctl lease show` counts them", n)
+	}
+	s.book.news, s.book.untold = nil, 0
+	if len(all) > 0 {
 		s.peers()
 	}
 }
@@ -162,16 +162,34 @@ func (s *Source) news() {
 // peers shows what became of the leases of the others.
 func (s *Source) peers() {
 	b := s.book
-	keys := slices.Sorted(maps.Keys(b.refused))
-	keys = keys[:min(len(keys), maxRefusals)]
 	var refusals []string
-	for _, key := range keys {
-		refusals = append(refusals, printable(key)+": "+b.refused[key].refused.Text)
+	if b.stale {
+		for _, key := range least(maps.Keys(b.refused), maxRefusals) {
+			refusals = append(refusals, printable(key)+": "+b.refused[key].refused.Text)
+		}
 	}
 	s.count(func(st *Status) {
-		st.Peers, st.RefusedNow, st.Refusals = len(b.peers)-len(b.refused), len(b.refused), refusals
+		st.Peers, st.RefusedNow = len(b.peers)-len(b.refused), len(b.refused)
+		if b.stale {
+			b.stale, st.Refusals = false, refusals
+		}
 		for r, n := range b.counts {
 			st.Refused[r] = n
 		}
 	})
+}
+
+// least returns the first n of all in their order, without sorting the others.
+func least(all iter.Seq[string], n int) []string {
+	var out []string
+	for s := range all {
+		if len(out) == n && s >= out[n-1] {
+			continue
+		}
+		i, _ := slices.BinarySearch(out, s)
+		if out = slices.Insert(out, i, s); len(out) > n {
+			out = out[:n]
+		}
+	}
+	return out
 }
