@@ -23,6 +23,7 @@ type memStore struct {
 	wake     chan struct{}
 	onCreate func() // before a Create looks
 	grants   int
+	most     time.Duration // that is granted, whatever is asked for; 0 for all
 }
 
 func newMemStore(config string) *memStore {
@@ -214,6 +215,7 @@ func (m *memStore) Create(_ context.Context, key string, value []byte, ttl time.
 	if _, ok := m.records[key]; ok {
 		return Written{}, ErrExists
 	}
+	ttl = m.granted(ttl)
 	r := m.set(key, string(value), ttl)
 	return Written{r.Modified, time.Now().Add(ttl)}, nil
 }
@@ -226,12 +228,20 @@ func (m *memStore) Replace(_ context.Context, key string, value []byte, ttl time
 	if m.records[key].Modified != revision {
 		return Written{}, ErrChanged
 	}
+	ttl = m.granted(ttl)
 	r := m.set(key, string(value), ttl)
 	w := Written{Revision: r.Modified}
 	if ttl != 0 {
 		w.Expires = time.Now().Add(ttl)
 	}
 	return w, nil
+}
+
+func (m *memStore) granted(ttl time.Duration) time.Duration {
+	if m.most != 0 && ttl != 0 {
+		return m.most
+	}
+	return ttl
 }
 
 func (m *memStore) Delete(_ context.Context, key string, revision int64) error {

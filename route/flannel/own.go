@@ -18,6 +18,8 @@ type own struct {
 	foreign  bool  // what stands there is not ours
 	expires  time.Time
 	restored time.Time // when we wrote over somebody else's
+	answered time.Time // when we wrote after somebody who wrote what we do
+	regained time.Time // when it was acquired again
 }
 
 // attend sees to our lease after a listing.
@@ -183,6 +185,10 @@ func (s *Source) schedule() {
 	s.due = time.Time{}
 	if o := s.own; !o.expires.IsZero() {
 		s.due = o.expires.Add(-s.o.RenewMargin)
+		if left := time.Until(o.expires); left <= s.o.RenewMargin {
+			// The store gave less than it was asked for.
+			s.due = time.Now().Add(max(left/2, minRenew))
+		}
 	}
 	s.lease()
 }
@@ -234,6 +240,10 @@ func (s *Source) lost(ctx context.Context) {
 		s.count(func(st *Status) { st.Lost++ })
 		s.tell(Warn, o.key, "our lease was deleted: it is acquired again")
 	}
+	if at := o.regained.Add(retryAcquire); time.Now().Before(at) {
+		s.due = at // whoever deletes it does so again and again
+		return
+	}
 	create, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	w, err := s.o.Store.Create(create, o.key, o.value, s.o.TTL)
@@ -246,6 +256,7 @@ func (s *Source) lost(ctx context.Context) {
 		s.leaseProblem(err, "lease not acquired again")
 	default:
 		again := *o
+		again.regained = time.Now()
 		again.created, again.seen, again.expires, again.reserved, again.foreign = w.Revision, w.Revision, w.Expires, false, false
 		*o = again
 		s.seen = max(s.seen, w.Revision)
@@ -277,20 +288,41 @@ func (s *Source) seenOwn(r Record) {
 		o.foreign, o.expires = false, time.Time{}
 		s.schedule()
 		if !o.reserved {
-			s.due = time.Now()
+			s.answer()
 		}
 		return
 	}
 	o.foreign = true
 	if !again {
 		s.book.counts[OwnChanged]++
-		s.tell(Error, o.key, "our lease was changed by somebody else (its address is now %v): it is written again", attrs.nodeIP())
+		s.tell(Error, o.key, "our lease was changed by somebody else (its address is now %v%s): it is written again", attrs.nodeIP(), twin(ours))
 	}
 	s.due = time.Now()
 	if at := o.restored.Add(retryRestore); !o.restored.IsZero() && at.After(s.due) {
 		s.due = at
 	}
 	s.lease()
+}
+
+// answer writes our lease again after somebody wrote what we do, at once the
+// first time. Another node with our address would answer in turn.
+func (s *Source) answer() {
+	o := s.own
+	s.due = time.Now()
+	if at := o.answered.Add(retryRestore); !o.answered.IsZero() && at.After(s.due) {
+		s.leaseProblem(errTwin, "our lease was written by somebody else")
+		s.due = at
+	}
+	o.answered = s.due
+}
+
+var errTwin = errors.New("does another node have our address?")
+
+func twin(ours bool) string {
+	if ours {
+		return ", which is ours: does another node have it?"
+	}
+	return ""
 }
 
 // taken gives up a subnet that somebody else acquired while our lease was not

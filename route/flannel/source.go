@@ -22,6 +22,7 @@ const (
 	retryAcquire = 5 * time.Second // after an acquisition that failed
 	retryRestore = time.Minute     // at least, between two writes over somebody else's
 	checkEvery   = 5 * time.Second
+	minRenew     = time.Second // at least, between two renewals
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
 	callLimit    = 5 * time.Second // of one call to the store
@@ -79,6 +80,10 @@ type Source struct {
 	astray  int   // by how many the last check counted more than that
 	joined  bool  // a snapshot may go out
 	said    string
+
+	words     int // that may be told now
+	refilled  time.Time
+	swallowed int // that were not
 
 	mu     sync.Mutex
 	status Status

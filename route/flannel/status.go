@@ -61,6 +61,8 @@ type Lease struct {
 const (
 	maxRefusals = 100 // that are shown
 	maxLines    = 20  // of refusals that are told at a time
+	maxWords    = 100 // lines that are told at once, and one more
+	wordEvery   = 2 * time.Second
 )
 
 // Status returns how the source is. Any goroutine may call it.
@@ -79,10 +81,25 @@ func (s *Source) count(change func(*Status)) {
 	change(&s.status)
 }
 
+// tell says something, unless very much was said: who writes to the store must
+// not fill our log. It is called from Run's goroutine.
 func (s *Source) tell(level Level, key, format string, args ...any) {
-	if s.o.Say != nil {
-		s.o.Say(Event{level, printable(key), fmt.Sprintf(format, args...)})
+	if s.o.Say == nil {
+		return
 	}
+	now := time.Now()
+	s.words = min(s.words+int(now.Sub(s.refilled)/wordEvery), maxWords)
+	s.refilled = now.Add(-now.Sub(s.refilled) % wordEvery)
+	if s.words == 0 {
+		s.swallowed++
+		return
+	}
+	s.words--
+	if s.swallowed > 0 {
+		s.o.Say(Event{Warn, "", fmt.Sprintf("%d lines like the last ones were left out", s.swallowed)})
+		s.swallowed = 0
+	}
+	s.o.Say(Event{level, printable(key), fmt.Sprintf(format, args...)})
 }
 
 // printable keeps a foreign key to a line.
