@@ -23,21 +23,28 @@ func (s *Store) List(ctx context.Context) (flannel.Listing, error) {
 	if err != nil {
 		return flannel.Listing{}, s.explain(err)
 	}
-	l := flannel.Listing{Revision: resp.Header.Revision, Cluster: resp.Header.ClusterId}
+	l := listing{Listing: flannel.Listing{Revision: resp.Header.Revision, Cluster: resp.Header.ClusterId}}
 	for _, kv := range resp.Kvs {
 		l.Config = bounded(kv.Value, large)
 	}
 	end := clientv3.GetPrefixRangeEnd(s.subnets)
 	for from := s.subnets; from != ""; {
 		if len(l.Records) >= maxRecords {
-			l.Dropped, err = s.count(ctx, client, from, end, l.Revision)
-			return l, err
+			n, err := s.count(ctx, client, from, end, l.Revision)
+			l.Dropped += n
+			return l.Listing, err
 		}
 		if from, err = s.page(ctx, client, &l, from, end); err != nil {
 			return flannel.Listing{}, s.explain(err)
 		}
 	}
-	return l, nil
+	return l.Listing, nil
+}
+
+// A listing is one that is being read.
+type listing struct {
+	flannel.Listing
+	strays int // among the records
 }
 
 // count counts keys, those that a listing does not hold.
@@ -52,7 +59,7 @@ func (s *Store) count(ctx context.Context, c clientv3.KV, from, end string, revi
 // page reads the next leases, and returns where those after them start, "" when
 // there are none. Where values are so large that a page does not fit it reads
 // fewer, in the end one, and of that the key alone.
-func (s *Store) page(ctx context.Context, c clientv3.KV, l *flannel.Listing, from, end string) (string, error) {
+func (s *Store) page(ctx context.Context, c clientv3.KV, l *listing, from, end string) (string, error) {
 	for limit := int64(page); ; limit /= 4 {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithRev(l.Revision), clientv3.WithLimit(max(limit, 1))}
 		if limit == 0 {
@@ -69,11 +76,18 @@ func (s *Store) page(ctx context.Context, c clientv3.KV, l *flannel.Listing, fro
 	}
 }
 
-func (s *Store) take(l *flannel.Listing, resp *etcdserverpb.RangeResponse, keysOnly bool) string {
+func (s *Store) take(l *listing, resp *etcdserverpb.RangeResponse, keysOnly bool) string {
 	for _, kv := range resp.Kvs {
 		r := s.record(kv)
 		if keysOnly {
 			r.Size = maxMessage + 1 // at least
+		}
+		if _, err := flannel.ParseSubnet(r.Key); err != nil {
+			// Junk takes no place of leases, however much there is of it.
+			if l.strays++; l.strays > maxStrays {
+				l.Dropped++
+				continue
+			}
 		}
 		l.Records = append(l.Records, r)
 	}

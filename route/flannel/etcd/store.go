@@ -30,7 +30,8 @@ const (
 	maxMessage = 8 << 20 // that is read at a time
 	page       = 500     // leases read at a time
 	maxRecords = 1 << 17
-	maxKey     = 128 // bytes of a key below subnets/ that are kept
+	maxStrays  = 2000 // keys that are no subnets
+	maxKey     = 128  // bytes of a key below subnets/ that are kept
 
 	dialTimeout   = 3 * time.Second
 	keepAliveTime = 10 * time.Second // a dead connection is noticed after it and the next
@@ -58,6 +59,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	client *clientv3.Client // nil before it is needed
+	spare  grant            // of a write that failed
 }
 
 var _ flannel.Store = (*Store)(nil)

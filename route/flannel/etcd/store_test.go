@@ -110,7 +110,7 @@ func (n *node) key(t *testing.T) string {
 // prefixes are those in force.
 func (n *node) prefixes() string {
 	var out []string
-	for _, e := range n.table.Select(func(route.Key) bool { return true }) {
+	for _, e := range n.table.Select(func(k route.Key) bool { return k.Kind == route.Prefix }) {
 		out = append(out, fmt.Sprintf("%v via %v", e.Key.Prefix, e.VTEP.Addr))
 	}
 	slices.Sort(out)
