@@ -111,6 +111,12 @@ func (b *book) setOwn(s Subnet, key string) {
 	b.judgeAll()
 }
 
+// setNode says how we are reached now.
+func (b *book) setNode(n Node) {
+	b.node = n
+	b.judgeAll()
+}
+
 // put takes a lease that was written.
 func (b *book) put(r Record) {
 	was, p := b.peers[r.Key], b.read(r)

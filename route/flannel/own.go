@@ -173,7 +173,9 @@ func (s *Source) took(o *own, node Node) {
 	s.book.setOwn(o.subnet, o.key)
 	s.leaseFine()
 	if was == nil || was.subnet != o.subnet || !bytes.Equal(was.value, o.value) {
-		s.tell(Info, o.key, "lease acquired")
+		if was == nil || was.subnet != o.subnet {
+			s.tell(Info, o.key, "lease acquired")
+		}
 		s.o.Joined(Joined{Network: s.network, Node: node, Subnet: o.subnet})
 		s.joined = true
 	}
@@ -196,6 +198,10 @@ func (s *Source) schedule() {
 // act does what is due: a lease to renew, to write over somebody else's, or to
 // acquire.
 func (s *Source) act(ctx context.Context) error {
+	if !s.move.IsZero() && !time.Now().Before(s.move) {
+		s.move = time.Time{}
+		return s.rewrite(ctx)
+	}
 	s.due = time.Time{}
 	if s.own == nil || s.own.seen == 0 {
 		return errAnew

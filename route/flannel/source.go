@@ -72,6 +72,8 @@ type Source struct {
 	book    *book    // nil without a network
 	own     *own     // nil before the first acquisition
 	due     time.Time
+	move    time.Time // when Options.Node is asked again; zero for not at all
+	moving  bool      // its last answer is not in the store yet
 	cluster uint64
 	seen    int64 // the newest revision
 	listed  int64 // that of the last listing: changes are wanted from there
@@ -84,6 +86,8 @@ type Source struct {
 	words     int // that may be told now
 	refilled  time.Time
 	swallowed int // that were not
+
+	moved chan struct{} // [Source.NodeChanged]
 
 	mu     sync.Mutex
 	status Status
@@ -106,7 +110,7 @@ func NewSource(o Options) *Source {
 	if o.Pick == nil {
 		o.Pick = rand.IntN //nolint:gosec // which free subnet is no secret
 	}
-	return &Source{o: o, status: Status{Refused: make(map[Reason]uint64)}}
+	return &Source{o: o, moved: make(chan struct{}, 1), status: Status{Refused: make(map[Reason]uint64)}}
 }
 
 // Run keeps this node in the network until ctx ends. Whatever the store does,
@@ -244,6 +248,8 @@ func (s *Source) follow(ctx context.Context, changes <-chan Changes, failed <-ch
 			}
 		case <-act.C:
 			err = s.act(ctx)
+		case <-s.moved:
+			s.move = time.Now()
 		case <-check.C:
 			err = s.check(ctx)
 		}
@@ -256,10 +262,13 @@ func (s *Source) follow(ctx context.Context, changes <-chan Changes, failed <-ch
 
 // untilDue is the time until the own lease needs something.
 func (s *Source) untilDue() time.Duration {
-	if s.due.IsZero() {
-		return 365 * 24 * time.Hour
+	wait := 365 * 24 * time.Hour
+	for _, t := range []time.Time{s.due, s.move} {
+		if !t.IsZero() {
+			wait = min(wait, max(time.Until(t), 0))
+		}
 	}
-	return max(time.Until(s.due), 0)
+	return wait
 }
 
 // changes takes what the store tells.
