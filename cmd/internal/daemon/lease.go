@@ -49,7 +49,7 @@ func (m *member) problems(st *flannel.Status) []string {
 		}
 		out = append(out, "the store cannot be followed, the last state stays in force: "+why)
 	}
-	for _, p := range []string{st.ConfigProblem, st.LeaseProblem, m.problem} {
+	for _, p := range []string{st.ConfigProblem, st.LeaseProblem, m.problem, m.away} {
 		if p != "" {
 			out = append(out, p)
 		}

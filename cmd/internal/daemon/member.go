@@ -35,6 +35,8 @@ type member struct {
 	mu      sync.Mutex
 	joined  *flannel.Joined // nil before the lease is acquired
 	up      uplink          // of joined
+	next    uplink          // that was there at the last look, and is taken if it stays
+	away    string          // why there is none
 	device  string          // that is in force, "" for none
 	mtu     int             // FLANNEL_MTU
 	problem string          // why what is wanted is not in force
@@ -85,9 +87,14 @@ func (m *member) run(ctx context.Context) error {
 
 // node says how other nodes reach this one.
 func (m *member) node(n *flannel.Network) (flannel.Node, error) {
-	up, err := findUplink(m.conf.Interface)
-	if err != nil {
-		return flannel.Node{}, err
+	m.mu.Lock()
+	up, joined := m.up, m.joined
+	m.mu.Unlock()
+	if joined == nil {
+		var err error
+		if up, err = findUplink(m.conf.Interface); err != nil {
+			return flannel.Node{}, err
+		}
 	}
 	node := flannel.Node{PublicIP: m.conf.PublicIP, PublicIPv6: m.conf.PublicIPv6}
 	if !node.PublicIP.IsValid() {
@@ -106,6 +113,9 @@ func (m *member) node(n *flannel.Network) (flannel.Node, error) {
 	}
 	device := m.deviceName(n)
 	node.MAC = stableMAC([]netip.Addr{node.PublicIP, node.PublicIPv6}, n.Backend.VNI, device)
+	if joined != nil {
+		node.MAC = joined.Node.MAC // a node that moves stays the same router
+	}
 	m.mu.Lock()
 	m.up = up
 	m.mu.Unlock()
@@ -138,12 +148,18 @@ func (m *member) nudge() {
 func (m *member) keep(ctx context.Context) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.wake:
 		case <-retry.C:
+		case <-look.C:
+			if !m.look() {
+				continue
+			}
 		}
 		if err := m.force(); err != nil {
 			m.failed(err)
@@ -245,21 +261,6 @@ func (m *member) networks() (out []nft.Network) {
 		out = append(out, nft.Network{Network: n.V6.Prefix, Own: s.V6})
 	}
 	return out
-}
-
-func (m *member) say(e flannel.Event) {
-	var fields []zap.Field
-	if e.Key != "" {
-		fields = append(fields, zap.String("lease", e.Key))
-	}
-	switch e.Level {
-	case flannel.Info:
-		m.log.Info(e.Text, fields...)
-	case flannel.Warn:
-		m.log.Warn(e.Text, fields...)
-	default:
-		m.log.Error(e.Text, fields...)
-	}
 }
 
 // errNoAddress is that of an interface that is not set up yet.
