@@ -218,7 +218,7 @@ func TestRoutedPackets(t *testing.T) {
 				t.Fatalf("only %d packets were captured", total)
 			}
 			bad := ours + " && (udp.checksum.status#1!=1 || udp.checksum.status==0 || !vxlan || vxlan.vni!=1 || vxlan.flag_i!=1 || " +
-				"udp.dstport#1!=8472 || udp.srcport#1<49152 || vxlan.reserved8!=0 || tcp.checksum.status==0 || ip.checksum.status==0 || " +
+				"udp.dstport#1!=8472 || udp.srcport#1<49152 || vxlan.reserved8!=0 || " + badTCP + " || ip.checksum.status==0 || " +
 				"_ws.malformed || icmp.checksum.status==0 || eth.src#2!=" + routerA + " || eth.dst#2!=" + routerB + " || arp)"
 			if lines := tshark(t, file, append(ports, "-Y", bad)...); len(lines) > 0 {
 				t.Errorf("%d of %d packets are not as they should be:\n%s", len(lines), total, strings.Join(lines[:min(len(lines), 5)], "\n"))
