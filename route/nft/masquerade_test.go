@@ -161,7 +161,13 @@ func TestStopAndLeftovers(t *testing.T) {
 		return nil
 	}
 	until(t, soon, only)
-	r := node.start() // the idle one has given up its claim
+	until(t, soon, func() error { // the idle one gives up its claim
+		if held := node.sh("grep @vtepd/ /proc/net/unix || true"); held != "" {
+			return fmt.Errorf("claims are held: %s", held)
+		}
+		return nil
+	})
+	r := node.start()
 	if err := r.Set("masquerade", nft.Masquerade(networks...)); err != nil {
 		t.Fatal(err)
 	}
