@@ -112,16 +112,11 @@ func New(c Config) *Host {
 }
 
 // Set says anew what is wanted. It does not wait until that is so; see Status.
-// What was wanted before takes no look: a control plane may say much that is not
-// about the kernel's routes.
 func (h *Host) Set(w Wanted) {
 	h.mu.Lock()
-	same := h.wanted.same(&w)
 	h.wanted = &w
 	h.mu.Unlock()
-	if !same {
-		h.Wake()
-	}
+	h.Wake()
 }
 
 // Wake asks for a look. It never waits.

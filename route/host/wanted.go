@@ -31,25 +31,6 @@ type Wanted struct {
 	Forward []string
 }
 
-// same reports whether the kernel is to have what o says. What else is said of
-// a prefix, as its router's MAC, is no matter of the kernel's, and the order of
-// the prefixes is none.
-func (w *Wanted) same(o *Wanted) bool {
-	if len(w.Prefixes) != len(o.Prefixes) || !slices.Equal(w.Segments, o.Segments) || !slices.Equal(w.Forward, o.Forward) {
-		return false
-	}
-	ways := make(map[route.Key]route.Way, len(w.Prefixes))
-	for i := range w.Prefixes {
-		ways[w.Prefixes[i].Key] = w.Prefixes[i].Way
-	}
-	for i := range o.Prefixes {
-		if way, ok := ways[o.Prefixes[i].Key]; !ok || way != o.Prefixes[i].Way {
-			return false
-		}
-	}
-	return true
-}
-
 // A Refusal is a prefix, or one VTEP of it, that gets no route.
 type Refusal struct {
 	Prefix netip.Prefix

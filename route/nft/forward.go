@@ -23,10 +23,6 @@ type Forward struct {
 
 func (f *Forward) empty() bool { return len(f.Networks) == 0 && len(f.Devices) == 0 }
 
-func (f *Forward) same(o *Forward) bool {
-	return f.Insert == o.Insert && slices.Equal(f.Networks, o.Networks) && slices.Equal(f.Devices, o.Devices)
-}
-
 // concerns reports whether packets of a family (of nftables) are forwarded.
 func (f *Forward) concerns(family nftables.TableFamily) bool {
 	return len(f.matches(family)) > 0

@@ -123,15 +123,8 @@ func (r *Rules) Set(name string, c Contribution) error {
 }
 
 // SetForward says what must be let through by other chains, and what to do
-// about those that do not. To say the same again takes no look.
-func (r *Rules) SetForward(f Forward) {
-	r.mu.Lock()
-	same := r.wanted.forward.same(&f)
-	r.mu.Unlock()
-	if !same {
-		r.change(func(w *wish) { w.forward = f })
-	}
-}
+// about those that do not.
+func (r *Rules) SetForward(f Forward) { r.change(func(w *wish) { w.forward = f }) }
 
 func (r *Rules) change(f func(*wish)) {
 	r.mu.Lock()

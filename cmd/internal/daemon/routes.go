@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -73,7 +72,6 @@ func (d *Daemon) wantedRoutes(all []route.Delta) host.Wanted {
 			w.Segments = append(w.Segments, host.Segment{VNI: flannel.HostGWVNI, Interface: up.name})
 		}
 	}
-	slices.SortFunc(w.Segments, func(a, b host.Segment) int { return cmp.Compare(a.VNI, b.VNI) })
 	for _, delta := range all {
 		// What a control plane says of a segment that is not there yet waits.
 		// What is behind ourselves is for routes of others.
