@@ -70,39 +70,48 @@ func NewSender(o SenderOptions) *Sender {
 	return &Sender{segment: o.Segment, worker: o.Worker, id: uint16(rand.Uint32())}
 }
 
-// Send implements [vtep.Sender].
+// Send implements [vtep.Sender]. A message is filled up from one train to the
+// next: what a super-frame is cut into is often a little more than one message
+// holds, and each costs the kernel and the far side as much as a full one.
 func (s *Sender) Send(t *vtep.Train) {
 	p := t.Path.(*path)
 	pl, i := p.socket(t.Entropy, t.DF)
+	fd := pl.fds[i]
 	segment := s.segment && !pl.key.noCsum // SO_NO_CHECK excludes UDP_SEGMENT (udp_send_skb)
 	for b := t.Payload; len(b) > 0; {
-		n := min(t.SegSize, len(b))
-		if segment && n < len(b) {
-			n *= min(maxSegments, maxMessage/t.SegSize)
-			n = min(max(n, t.SegSize), len(b))
+		if s.used == maxParts {
+			s.Flush()
 		}
-		s.queue(t, p, pl, pl.fds[i], segment, b[:n])
+		n := 0
+		if s.n > 0 && segment {
+			n = s.msgs[s.n-1].room(t, p, fd, len(b))
+		}
+		if n == 0 {
+			n = min(t.SegSize, len(b))
+			s.begin(t, p, pl, fd, n)
+			if segment && n < len(b) {
+				n = max(n, s.msgs[s.n-1].room(t, p, fd, len(b)))
+			}
+		}
+		s.add(t, b[:n])
 		b = b[n:]
 	}
 }
 
-// queue adds datagrams to the last message, or as a new one.
-func (s *Sender) queue(t *vtep.Train, p *path, pl *pool, fd int, segment bool, b []byte) {
-	if s.used == maxParts {
+// begin starts a message of datagrams of segSize bytes.
+func (s *Sender) begin(t *vtep.Train, p *path, pl *pool, fd, segSize int) {
+	if s.n == maxMessages {
 		s.Flush()
 	}
-	var m *message
-	if s.n > 0 && segment && s.msgs[s.n-1].takes(t, p, fd, len(b)) {
-		m = &s.msgs[s.n-1]
-	} else {
-		if s.n == maxMessages {
-			s.Flush()
-		}
-		m = &s.msgs[s.n]
-		s.n++
-		m.fd, m.pool, m.path, m.tos, m.ttl, m.segSize = fd, pl, p, t.TOS, t.TTL, min(t.SegSize, len(b))
-		m.bytes, m.segments, m.closed, m.first, m.count, m.sent = 0, 0, false, s.used, 0, false
-	}
+	m := &s.msgs[s.n]
+	s.n++
+	m.fd, m.pool, m.path, m.tos, m.ttl, m.segSize = fd, pl, p, t.TOS, t.TTL, segSize
+	m.bytes, m.segments, m.closed, m.first, m.count, m.sent = 0, 0, false, s.used, 0, false
+}
+
+// add appends datagrams to the last message.
+func (s *Sender) add(t *vtep.Train, b []byte) {
+	m := &s.msgs[s.n-1]
 	segments := (len(b) + m.segSize - 1) / m.segSize
 	s.iovs[s.used].Base = &b[0]
 	s.iovs[s.used].SetLen(len(b))
@@ -114,17 +123,21 @@ func (s *Sender) queue(t *vtep.Train, p *path, pl *pool, fd int, segment bool, b
 	m.closed = len(b)%m.segSize != 0
 }
 
-// takes reports whether n more bytes of a train may join the message.
-func (m *message) takes(t *vtep.Train, p *path, fd, n int) bool {
+// room returns how many of the next n bytes of a train may join the message:
+// whole datagrams, or all that is left.
+func (m *message) room(t *vtep.Train, p *path, fd, n int) int {
 	if m.path != p || m.fd != fd || m.closed || m.tos != t.TOS || m.ttl != t.TTL {
-		return false
+		return 0
 	}
-	first := min(t.SegSize, n)
-	if first > m.segSize || first < m.segSize && n > first {
-		return false
+	if t.SegSize != m.segSize {
+		// One datagram, and if it is shorter the message ends with it.
+		if n > t.SegSize || n > m.segSize || m.segments == maxSegments || m.bytes+n > maxMessage {
+			return 0
+		}
+		return n
 	}
-	segments := (n + m.segSize - 1) / m.segSize
-	return m.segments+segments <= maxSegments && m.bytes+n <= maxMessage
+	most := min(maxSegments-m.segments, (maxMessage-m.bytes)/m.segSize)
+	return min(most*m.segSize, n)
 }
 
 // Flush implements [vtep.Sender]: one sendmmsg a socket, in the order of each

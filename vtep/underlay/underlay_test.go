@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -180,6 +181,53 @@ func TestTrainsArriveAsDatagrams(t *testing.T) {
 			}
 			if want := len(payload) - c.n*encap.HeaderLen; r.frames != c.n || r.bytes != want || len(r.errs) > 0 {
 				t.Errorf("account says %d frames, %d bytes, errors %v; want %d, %d", r.frames, r.bytes, r.errs, c.n, want)
+			}
+		})
+	}
+}
+
+// TestMessagesAreFilledUp sends trains that are a little more than a message
+// holds: each message but the last is as full as can be, whichever trains that
+// takes it from, and a short datagram ends one.
+func TestMessagesAreFilledUp(t *testing.T) {
+	const size, most = 1450, maxMessage / 1450
+	for _, c := range []struct {
+		name   string
+		trains [][]byte
+		want   []int // datagrams of each message
+	}{
+		{"equal trains", [][]byte{numbered(46, size, 0), numbered(46, size, 0), numbered(46, size, 0)}, []int{most, most, most, 138 - 3*most}},
+		{"a short end", [][]byte{numbered(46, size, 9), numbered(46, size, 0)}, []int{most, 46 - most, most, 46 - most}},
+		{"a short train", [][]byte{numbered(46, size, 0), numbered(1, 99, 0), numbered(2, size, 0)}, []int{most, 46 - most + 1, 2}},
+		{"another size", [][]byte{numbered(3, size, 0), numbered(3, 999, 0), numbered(3, 999, 0)}, []int{3, 6}},
+		{"as many as a message may hold", [][]byte{numbered(63, 70, 0), numbered(63, 70, 0)}, []int{maxSegments, 126 - maxSegments}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, loop4, true, nil)
+			want, n := []byte(nil), 0
+			for _, b := range c.trains {
+				seg := bytes.IndexByte(b[1:], 8) + 1 // each datagram begins with 8
+				if seg == 0 {
+					seg = len(b)
+				}
+				n += (len(b) + seg - 1) / seg
+				want = append(want, b...)
+				r.send.Send(r.train(1, seg, b))
+			}
+			var got []int
+			for i := range r.send.n {
+				got = append(got, r.send.msgs[i].segments)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("messages of %v datagrams, want %v", got, c.want)
+			}
+			r.send.Flush()
+			var all []byte
+			for _, d := range r.receive(n) {
+				all = append(all, d.Payload...)
+			}
+			if !bytes.Equal(all, want) || r.frames != n || r.bytes != len(want)-n*encap.HeaderLen {
+				t.Errorf("%d bytes of %d came, the account says %d frames, %d bytes", len(all), len(want), r.frames, r.bytes)
 			}
 		})
 	}
