@@ -57,8 +57,12 @@ func (s *Splitter) Split(dst, prefix, frame []byte, p *packet.Parsed, g *GSO) (n
 		n += copy(dst[n:], prefix)
 		out := dst[n : n+s.hdr+len(part)]
 		copy(out, head)
-		copy(out[s.hdr:], part)
-		s.finish(out, i, i == frames-1)
+		if s.noCsum {
+			copy(out[s.hdr:], part)
+			s.finish(out, i, i == frames-1, 0)
+		} else {
+			s.finish(out, i, i == frames-1, packet.CopySum(out[s.hdr:], part, s.base))
+		}
 		n += len(out)
 	}
 	return n, len(prefix) + s.hdr + min(size, len(payload)), frames
@@ -99,8 +103,9 @@ func badHeader(frame []byte, p *packet.Parsed) bool {
 // inverse takes a 16-bit word out of a one's complement sum.
 func inverse(b []byte) uint64 { return uint64(^binary.BigEndian.Uint16(b)) }
 
-// finish makes the header copy in out, wire frame i, its own.
-func (s *Splitter) finish(out []byte, i int, last bool) {
+// finish makes the header copy in out, wire frame i, its own. sum is what the L4
+// checksums have in common and that of the payload.
+func (s *Splitter) finish(out []byte, i int, last bool, sum uint64) {
 	ip, l4 := out[s.l3:], out[s.l4:]
 	if s.v4 {
 		total, id := uint16(len(ip)), s.id+uint16(i)
@@ -110,7 +115,7 @@ func (s *Splitter) finish(out []byte, i int, last bool) {
 	} else {
 		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
 	}
-	sum := s.base + uint64(len(l4))
+	sum += uint64(len(l4))
 	if s.tcp {
 		seq := s.seq + uint32(i)*uint32(s.g.Size)
 		flags := s.flags
@@ -123,7 +128,6 @@ func (s *Splitter) finish(out []byte, i int, last bool) {
 		binary.BigEndian.PutUint32(l4[4:], seq)
 		l4[13] = flags
 		sum += uint64(seq>>16) + uint64(seq&0xffff) + uint64(flags)
-		sum = packet.Sum(out[s.hdr:], sum)
 		binary.BigEndian.PutUint16(l4[16:], ^packet.Fold(sum))
 		return
 	}
@@ -131,7 +135,7 @@ func (s *Splitter) finish(out []byte, i int, last bool) {
 	if s.noCsum {
 		return
 	}
-	c := ^packet.Fold(packet.Sum(out[s.hdr:], sum+uint64(len(l4))))
+	c := ^packet.Fold(sum + uint64(len(l4)))
 	if c == 0 {
 		c = 0xffff
 	}

@@ -9,9 +9,30 @@ import (
 // sum initial (RFC 1071). An odd last byte counts as the high half of a word.
 // The result is not folded.
 func Sum(b []byte, initial uint64) uint64 {
-	// Added in 64-bit little-endian words with end-around carry; the bytes of
-	// the folded result are swapped back at the end (RFC 1071 §2, B).
-	var sum, c uint64
+	var sum uint64
+	if n := wide(len(b)); n > 0 {
+		sum, b = sumWide(&b[0], n), b[n:]
+	}
+	return initial + uint64(bits.ReverseBytes16(Fold(sumWords(b, sum))))
+}
+
+// CopySum copies src to dst, which is as long or longer and does not overlap,
+// and returns what Sum does of it: the bytes pass the processor once.
+func CopySum(dst, src []byte, initial uint64) uint64 {
+	dst = dst[:len(src)]
+	var sum uint64
+	if n := wide(len(src)); n > 0 {
+		sum = copySumWide(&dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	copy(dst, src)
+	return initial + uint64(bits.ReverseBytes16(Fold(sumWords(src, sum))))
+}
+
+// sumWords adds b to sum in 64-bit little-endian words with end-around carry:
+// the bytes of the folded result are swapped (RFC 1071 §2, B).
+func sumWords(b []byte, sum uint64) uint64 {
+	var c uint64
 	for len(b) >= 64 {
 		sum, c = bits.Add64(sum, binary.LittleEndian.Uint64(b), c)
 		sum, c = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), c)
@@ -35,8 +56,7 @@ func Sum(b []byte, initial uint64) uint64 {
 	sum, c = bits.Add64(sum, 0, c)
 	sum += c
 	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>32 + sum&0xffffffff
-	return initial + uint64(bits.ReverseBytes16(Fold(sum)))
+	return sum>>32 + sum&0xffffffff
 }
 
 // Fold folds a sum to 16 bits with end-around carry. It is not inverted.

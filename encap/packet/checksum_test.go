@@ -12,11 +12,11 @@ import (
 	"vtepd/encap/packet"
 )
 
-// TestSum holds Sum against the loop that RFC 1071 describes, at every length
-// around its unrolled steps.
+// TestSum holds Sum and CopySum against the loop that RFC 1071 describes, at
+// every length around their unrolled steps.
 func TestSum(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for n := range 300 {
+	for n := range 400 {
 		random, ones := make([]byte, n), make([]byte, n)
 		for i := range random {
 			random[i], ones[i] = byte(r.Uint32()), 0xff
@@ -24,6 +24,13 @@ func TestSum(t *testing.T) {
 		for _, b := range [][]byte{random, ones, make([]byte, n)} {
 			if got, want := packet.Fold(packet.Sum(b, 0)), naiveSum(b); got != want {
 				t.Errorf("Sum of %x is %#x, want %#x", b, got, want)
+			}
+			room := append(make([]byte, n), "behind"...)
+			if got, want := packet.CopySum(room, b, 7), packet.Sum(b, 7); got != want {
+				t.Errorf("CopySum of %x is %#x, want %#x", b, got, want)
+			}
+			if string(room) != string(b)+"behind" {
+				t.Errorf("CopySum of %x copied %x", b, room)
 			}
 		}
 	}
@@ -181,6 +188,18 @@ func BenchmarkSum(b *testing.B) {
 			b.SetBytes(int64(n))
 			for b.Loop() {
 				packet.Sum(data, 0)
+			}
+		})
+	}
+}
+
+func BenchmarkCopySum(b *testing.B) {
+	for _, n := range []int{64, 1398, 8898} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			src, dst := []byte(payload(n)), make([]byte, n)
+			b.SetBytes(int64(n))
+			for b.Loop() {
+				packet.CopySum(dst, src, 0)
 			}
 		})
 	}
