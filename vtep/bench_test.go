@@ -46,22 +46,30 @@ func BenchmarkFromLocal(b *testing.B) {
 }
 
 func BenchmarkToLocal(b *testing.B) {
+	var segments, datagrams [][]byte
+	for i := range 44 {
+		segments = append(segments, inbound(recipe{size: 1396, seq: uint32(i) * 1396, df: true}))
+		datagrams = append(datagrams, inbound(recipe{udp: true, size: 22, df: true}))
+	}
+	one := func(c recipe) Datagram { return from(alpha.Addr, inbound(c)) }
 	for _, c := range []struct {
-		name  string
-		frame []byte
-		caps  offload.Caps
+		name string
+		in   Datagram
+		caps offload.Caps
 	}{
-		{"64 bytes UDP", inbound(recipe{udp: true, size: 22}), vnet},
-		{"1450 bytes TCP", inbound(recipe{size: 1396}), vnet},
-		{"1450 bytes, portable", inbound(recipe{size: 1396}), offload.Caps{}},
-		{"1450 bytes unfinished, portable", inbound(recipe{size: 1396, partial: true}), offload.Caps{}},
+		{"64 bytes UDP", one(recipe{udp: true, size: 22}), vnet},
+		{"1450 bytes TCP", one(recipe{size: 1396}), vnet},
+		{"1450 bytes, portable", one(recipe{size: 1396}), offload.Caps{}},
+		{"1450 bytes unfinished, portable", one(recipe{size: 1396, partial: true}), offload.Caps{}},
+		{"a train of 44 of 64 bytes UDP", train(alpha.Addr, datagrams...), vnet},
+		{"a train of 44 of 1450 bytes TCP", train(alpha.Addr, segments...), vnet},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			r := newRig(b, c.caps)
 			r.flood(alpha)
-			r.recv.in, r.recv.loop, r.port.loop = []Datagram{from(alpha.Addr, c.frame)}, 32, 1
+			r.recv.in, r.recv.loop, r.port.loop = []Datagram{c.in}, 8, 1
 			r.w.toLocal(r.v, r.s) // learns
-			b.SetBytes(int64(len(c.frame)))
+			b.SetBytes(int64(len(c.in.Payload)))
 			b.ReportAllocs()
 			b.ResetTimer()
 			for n := 0; n < b.N; {

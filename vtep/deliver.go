@@ -45,6 +45,7 @@ func (w *Worker) deliver(a *attachment, d *Datagram, frame []byte) (frames, byte
 	}
 	if a.vnet {
 		a.co.co.Add(frame, p, p.L4Checksum(frame), a.co.emit)
+		w.joining = a.co.co
 		return 1, len(frame)
 	}
 	if p.CsumIsPartial(frame) && p.CompleteChecksum(frame) {

@@ -86,8 +86,8 @@ type memReceiver struct {
 	in   []Datagram
 	most int // datagrams a Receive, 0 for as many as fit
 
-	loop int // so often in[0] a Receive, copied each time
-	buf  [64][2048]byte
+	loop int      // so often in[0] a Receive, copied each time
+	bufs [][]byte // for the copies
 }
 
 func (r *memReceiver) FD() int      { return -1 }
@@ -96,8 +96,11 @@ func (r *memReceiver) Close() error { return nil }
 func (r *memReceiver) Receive(ds []Datagram) (int, error) {
 	if r.loop > 0 {
 		for i := range ds[:r.loop] {
+			if i == len(r.bufs) {
+				r.bufs = append(r.bufs, make([]byte, len(r.in[0].Payload)))
+			}
 			ds[i] = r.in[0]
-			ds[i].Payload = r.buf[i][:copy(r.buf[i][:], r.in[0].Payload)]
+			ds[i].Payload = r.bufs[i][:copy(r.bufs[i], r.in[0].Payload)]
 		}
 		return r.loop, nil
 	}

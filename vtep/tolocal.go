@@ -66,13 +66,33 @@ func (w *Worker) datagramsToLocal(v *view, s *socket, n int, now tick) (bulk boo
 		}
 		for rest := d.Payload; len(rest) > 0; {
 			size := min(segment, len(rest))
+			w.joining = nil
 			w.datagramToLocal(v, s, d, rest[:size:size], now)
-			rest = rest[size:]
+			rest = w.join(rest[:size], rest[size:])
 		}
 	}
 	// The payloads are the receiver's again at its next Receive.
 	w.deliverQueued()
 	return bulk
+}
+
+// join takes the datagrams of a train that are joined with the one before them
+// without another look: where that was accepted and is held to be joined, one
+// with the same headers would be too. It returns the rest of the train.
+func (w *Worker) join(before, rest []byte) []byte {
+	if w.joining == nil {
+		return rest
+	}
+	n, size := 0, len(before)
+	header := encap.Header(before)
+	for len(rest) >= size && encap.Header(rest) == header && w.joining.Follow(rest[encap.HeaderLen:size:size]) {
+		rest = rest[size:]
+		n++
+	}
+	if r := w.from.remote; r != nil && n > 0 {
+		r.stats[w.index].rx.add(n, n*(size-encap.HeaderLen))
+	}
+	return rest
 }
 
 // bulkBytes tells trains and super-frames from single frames.

@@ -569,6 +569,23 @@ func TestTrains(t *testing.T) {
 			t.Errorf("%v", got)
 		}
 	})
+	t.Run("who may not send is not joined either", func(t *testing.T) {
+		r := newRig(t, vnet)
+		r.flood(alpha)
+		next := func(i int) []byte { return inbound(recipe{size: 500, seq: uint32(i) * 500, df: true}) }
+		a, b, c := train(alpha.Addr, next(0), next(1)), train(strange, next(2), next(3)), train(alpha.Addr, next(4), next(5), next(6))
+		c.Payload[c.SegSize+6] = 9 // another VNI
+		out := r.fromTunnel(a, b, c)
+		if len(out) != 3 || len(out[0].bytes) != 54+1000 || !bytes.Equal(out[1].bytes, next(4)) || !bytes.Equal(out[2].bytes, next(6)) {
+			t.Errorf("%d frames written", len(out))
+		}
+		if got := r.dropped(); !slices.Equal(got, []string{"unowned vni_not_found 1", "rx source_not_accepted 2"}) {
+			t.Errorf("drops %v", got)
+		}
+		if c := r.seg.Remotes()[0].Counters().Rx; c != (Traffic{4, 4 * 554}) {
+			t.Errorf("counted %+v", c)
+		}
+	})
 	t.Run("bad ones are not joined", func(t *testing.T) {
 		r := newRig(t, vnet)
 		r.flood(alpha)

@@ -46,8 +46,9 @@ type Worker struct {
 
 	datagrams [receiveBatch]Datagram
 	from      origin
-	queued    *attachment   // whose frames the coalescer holds
-	cut       packet.Parsed // of a super-frame that is cut on the way to a device
+	queued    *attachment        // whose frames the coalescer holds
+	joining   *offload.Coalescer // that was given the last datagram; nil when none was
+	cut       packet.Parsed      // of a super-frame that is cut on the way to a device
 	pieces    [1][]byte
 	answer    [1514 + 8]byte
 	unowned   [drop.Count]atomic.Uint64

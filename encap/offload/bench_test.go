@@ -50,6 +50,9 @@ func TestAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(20, one.coalesce); n != 0 {
 			t.Errorf("joining %s: %v allocations", name, n)
 		}
+		if n := testing.AllocsPerRun(20, one.follow); n != 0 {
+			t.Errorf("following %s: %v allocations", name, n)
+		}
 	})
 }
 

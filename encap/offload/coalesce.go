@@ -26,6 +26,7 @@ type Coalescer struct {
 	caps Caps
 	n    int             // flows that are held
 	held [maxFlows]*flow // the first n in the order they began, behind them the free ones
+	last *flow           // that the last Add was of; nil when that frame is not held
 	one  [1][]byte
 }
 
@@ -54,12 +55,14 @@ type flow struct {
 	partial bool   // the first frame's checksum is unfinished
 	closed  bool   // nothing more can follow
 	count   int
+	next    pattern
 	pieces  [maxPieces][]byte
 }
 
 // Add gives the Coalescer a parsed frame and what is known of its checksum.
 // What can not be joined is emitted at once, behind what its flow still holds.
 func (c *Coalescer) Add(frame []byte, p *packet.Parsed, st packet.CsumState, emit Emit) {
+	c.last = nil
 	typ, hdr := c.kind(frame, p, st)
 	if typ == None {
 		c.pass(frame, p, st, emit)
@@ -72,6 +75,7 @@ func (c *Coalescer) Add(frame []byte, p *packet.Parsed, st packet.CsumState, emi
 			continue
 		}
 		if f.append(frame, p, hdr, typ) {
+			c.last = f
 			return
 		}
 		c.release(i, emit)
@@ -80,7 +84,8 @@ func (c *Coalescer) Add(frame []byte, p *packet.Parsed, st packet.CsumState, emi
 	if c.n == maxFlows {
 		c.release(0, emit)
 	}
-	c.held[c.n].begin(frame, p, hdr, typ, hash, st == packet.CsumPartial)
+	c.last = c.held[c.n]
+	c.last.begin(frame, p, hdr, typ, hash, st == packet.CsumPartial)
 	c.n++
 }
 
@@ -89,7 +94,7 @@ func (c *Coalescer) Flush(emit Emit) {
 	for i := range c.n {
 		c.held[i].emit(emit)
 	}
-	c.n = 0
+	c.n, c.last = 0, nil
 }
 
 // release emits flow i and closes the gap, so that the order of beginnings is
@@ -158,7 +163,7 @@ func (c *Coalescer) kind(frame []byte, p *packet.Parsed, st packet.CsumState) (T
 
 func (f *flow) begin(frame []byte, p *packet.Parsed, hdr int, typ Type, hash uint16, partial bool) {
 	f.hash, f.typ, f.p, f.hdr, f.size = hash, typ, *p, hdr, p.End-hdr
-	f.l3, f.partial, f.closed, f.count = p.End-p.L3, partial, false, 1
+	f.l3, f.partial, f.closed, f.count, f.next.words = p.End-p.L3, partial, false, 1, 0
 	f.pieces[0] = frame
 	f.note(frame, p)
 }

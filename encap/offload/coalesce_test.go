@@ -23,8 +23,15 @@ type emitted struct {
 	frames []int // of the input, by their places
 }
 
-// coalesce gives a burst to a Coalescer as a worker does.
-func coalesce(tb rapid.TB, c *offload.Coalescer, frames [][]byte) (out []emitted) {
+// coalesce gives a burst to a Coalescer as a worker does a train.
+func coalesce(tb rapid.TB, c *offload.Coalescer, frames [][]byte) []emitted {
+	tb.Helper()
+	return coalesceBy(tb, c, frames, c.Follow)
+}
+
+// coalesceBy gives a burst to a Coalescer. Frames that follow takes are not
+// added.
+func coalesceBy(tb rapid.TB, c *offload.Coalescer, frames [][]byte, follow func([]byte) bool) (out []emitted) {
 	tb.Helper()
 	emit := func(g offload.GSO, pieces [][]byte, n int) {
 		e := emitted{gso: g}
@@ -42,6 +49,9 @@ func coalesce(tb rapid.TB, c *offload.Coalescer, frames [][]byte) (out []emitted
 		out = append(out, e)
 	}
 	for _, f := range frames {
+		if follow(f) {
+			continue
+		}
 		p := parse(tb, f)
 		c.Add(f, p, p.L4Checksum(f), emit)
 	}

@@ -160,6 +160,7 @@ func FuzzCoalesce(f *testing.F) {
 			}
 			list = list[2+n:]
 		}
+		checkFollow(t, frames)
 		checkWhole(t, coalescers[caps], frames)
 	})
 }

@@ -3,6 +3,7 @@ package offload_test
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,8 +110,27 @@ func TestBurstsComeOutWhole(t *testing.T) {
 		for _, rs := range rapid.SliceOfN(rapid.SampledFrom(pool), 1, 20).Draw(t, "flows") {
 			frames = append(frames, build(t, rs)...)
 		}
+		checkFollow(t, frames)
 		checkWhole(t, offload.NewCoalescer(allCaps), frames)
 	})
+}
+
+// checkFollow wants the same of a burst whether Follow sees it or not.
+func checkFollow(tb rapid.TB, frames [][]byte) {
+	tb.Helper()
+	clones := make([][][]byte, 2)
+	for i := range clones {
+		for _, f := range frames {
+			clones[i] = append(clones[i], bytes.Clone(f))
+		}
+	}
+	want := coalesceBy(tb, offload.NewCoalescer(allCaps), clones[0], func([]byte) bool { return false })
+	got := coalesce(tb, offload.NewCoalescer(allCaps), clones[1])
+	if !slices.EqualFunc(want, got, func(a, b emitted) bool {
+		return a.gso == b.gso && bytes.Equal(a.bytes, b.bytes) && slices.Equal(a.frames, b.frames)
+	}) {
+		tb.Errorf("without Follow %+v, with it %+v", want, got)
+	}
 }
 
 // checkWhole gives frames to a Coalescer: each must come out once, behind what
