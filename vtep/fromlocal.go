@@ -97,6 +97,7 @@ func (w *Worker) flood(a *attachment, opts *Options, e *encapsulation) drop.Reas
 	if p.Dst.IsMulticast() {
 		if dests := a.seg.table.LookupMulti(p.Dst); len(dests) > 0 {
 			w.prepare(e, opts, b, p)
+			e.copies = len(dests)
 			reason := drop.NoRemote
 			for _, d := range dests {
 				if r := a.seg.RemoteAt(d); r != nil && !opts.isLocal(r.vtep.Addr) {
@@ -115,6 +116,7 @@ func (w *Worker) flood(a *attachment, opts *Options, e *encapsulation) drop.Reas
 		return w.dropFrames(a, e.frame, drop.NoRemote)
 	}
 	w.prepare(e, opts, b, p)
+	e.copies = len(list)
 	for _, r := range list {
 		w.sendTo(a, r, e)
 	}
@@ -138,6 +140,7 @@ type encapsulation struct {
 	frame    *offload.Frame
 	frames   int // wire frames
 	largest  int // bytes of the largest of them
+	copies   int // remotes that it goes to, where they are many
 	entropy  uint16
 	tos, ttl uint8
 	df       bool
@@ -188,7 +191,7 @@ func (w *Worker) sendTo(a *attachment, r *Remote, e *encapsulation) {
 		return
 	}
 	t.Path = *path
-	t.Entropy, t.TOS, t.TTL, t.DF = e.entropy, e.tos, e.ttl, e.df
+	t.Entropy, t.TOS, t.TTL, t.DF, t.Copies = e.entropy, e.tos, e.ttl, e.df, e.copies
 	if e.noTTL && r.isGroup() {
 		t.TTL = defaultTTL
 	}

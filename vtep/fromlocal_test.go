@@ -290,6 +290,25 @@ func TestNothingToInheritToAGroup(t *testing.T) {
 	}
 }
 
+// The sender is told of how many copies a train is one.
+func TestCopies(t *testing.T) {
+	r := newRig(t, offload.Caps{})
+	r.flood(alpha, beta, gamma)
+	r.static(groupMAC, alpha, beta)
+	r.static(farMAC, beta)
+	var got []int
+	r.send.refuse = func(tr *Train) syscall.Errno {
+		got = append(got, tr.Copies)
+		return 0
+	}
+	for _, dst := range []packet.MAC{allMAC, farMAC, groupMAC, otherMAC} {
+		r.fromDevice(wire(recipe{dst: dst}.bytes()))
+	}
+	if want := []int{3, 3, 3, 0, 2, 2, 3, 3, 3}; !slices.Equal(got, want) {
+		t.Errorf("copies %v, want %v", got, want)
+	}
+}
+
 // The source port is that of the flow, the same for all copies.
 func TestEntropy(t *testing.T) {
 	r := newRig(t, offload.Caps{})

@@ -75,6 +75,9 @@ type Train struct {
 	TOS, TTL uint8
 	// DF asks for the outer Don't Fragment bit (IPv4).
 	DF bool
+	// Copies is how many remotes, at most, the frame in Payload goes to, one
+	// train after the other; 0 and 1 say that it goes to this one only.
+	Copies int
 	// Account is told what became of the train. It is the engine's own.
 	Account Account
 }

@@ -70,6 +70,9 @@ var rulesets = []struct {
 		table inet b { chain o { type filter hook postrouting priority 300; udp dport 4789 drop; } }`, true, true},
 	{"the neighbour's table of the same chain name", `table ip a { chain x { drop; } chain o { type filter hook output priority 0; accept; } }
 		table ip b { chain x { accept; } chain o { type filter hook output priority 0; jump x; } }`, false, false},
+	{"a drop at the egress of an interface", `table netdev f { chain e { type filter hook egress device "lo" priority 0; udp dport 4789 drop; } }`, true, true},
+	{"a drop of others at the egress of an interface", `table netdev f { chain e { type filter hook egress device "lo" priority 0; meta l4proto tcp drop; } }`, false, false},
+	{"a drop at the ingress of an interface", `table netdev f { chain i { type filter hook ingress device "lo" priority 0; drop; } }`, false, false},
 	{"no tracking", `table ip raw { chain o { type filter hook output priority -300; udp dport 4789 notrack; } }`, true, false},
 }
 

@@ -45,7 +45,7 @@ func (r *ruleset) read() error {
 	r.chains = make(map[string]*chain)
 	for _, base := range chains {
 		switch base.Table.Family {
-		case nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyINet:
+		case nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyINet, nftables.TableFamilyNetdev:
 		default:
 			continue
 		}
@@ -59,11 +59,26 @@ func (r *ruleset) read() error {
 			ch.rules = append(ch.rules, complete(rule.Exprs, names[id]))
 		}
 		r.chains[chainKey(base.Table, base.Name)] = ch
-		if h := base.Hooknum; h != nil && (*h == *nftables.ChainHookOutput || *h == *nftables.ChainHookPostrouting) {
+		if seesOutput(base) {
 			r.bases = append(r.bases, ch)
 		}
 	}
 	return nil
+}
+
+// seesOutput reports whether a chain sees what the host sends. One at the
+// egress of an interface does: it is left out for what a tc program redirects
+// from the egress of another (net/core/dev.c, nf_skip_egress). Which interface
+// it is for is not told, so it is for all.
+func seesOutput(c *nftables.Chain) bool {
+	h := c.Hooknum
+	if h == nil {
+		return false
+	}
+	if c.Table.Family == nftables.TableFamilyNetdev {
+		return *h == *nftables.ChainHookEgress
+	}
+	return *h == *nftables.ChainHookOutput || *h == *nftables.ChainHookPostrouting
 }
 
 // reason says which chain would treat the flow, "" if none does.

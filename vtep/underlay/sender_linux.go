@@ -46,7 +46,6 @@ type Sender struct {
 // headers, from one socket.
 type message struct {
 	fd       int
-	pool     *pool
 	path     *path
 	tos, ttl uint8
 	segSize  int
@@ -56,6 +55,8 @@ type message struct {
 	first    int  // of iovs and parts
 	count    int
 	sent     bool
+	copied   *encap.Template // its headers when the kernel makes the copy, see sendCopies
+	port     uint16          // its source port
 	control  [controlSpace]byte
 }
 
@@ -77,7 +78,9 @@ func (s *Sender) Send(t *vtep.Train) {
 	p := t.Path.(*path)
 	pl, i := p.socket(t.Entropy, t.DF)
 	fd := pl.fds[i]
-	segment := s.segment && !pl.key.noCsum // SO_NO_CHECK excludes UDP_SEGMENT (udp_send_skb)
+	copied := p.copied(t)
+	// SO_NO_CHECK excludes UDP_SEGMENT (udp_send_skb).
+	segment := s.segment && !pl.key.noCsum && copied == nil
 	for b := t.Payload; len(b) > 0; {
 		if s.used == maxParts {
 			s.Flush()
@@ -88,9 +91,10 @@ func (s *Sender) Send(t *vtep.Train) {
 		}
 		if n == 0 {
 			n = min(t.SegSize, len(b))
-			s.begin(t, p, pl, fd, n)
+			m := s.begin(t, p, fd, n)
+			m.copied, m.port = copied, pl.ports[i]
 			if segment && n < len(b) {
-				n = max(n, s.msgs[s.n-1].room(t, p, fd, len(b)))
+				n = max(n, m.room(t, p, fd, len(b)))
 			}
 		}
 		s.add(t, b[:n])
@@ -99,14 +103,15 @@ func (s *Sender) Send(t *vtep.Train) {
 }
 
 // begin starts a message of datagrams of segSize bytes.
-func (s *Sender) begin(t *vtep.Train, p *path, pl *pool, fd, segSize int) {
+func (s *Sender) begin(t *vtep.Train, p *path, fd, segSize int) *message {
 	if s.n == maxMessages {
 		s.Flush()
 	}
 	m := &s.msgs[s.n]
 	s.n++
-	m.fd, m.pool, m.path, m.tos, m.ttl, m.segSize = fd, pl, p, t.TOS, t.TTL, segSize
+	m.fd, m.path, m.tos, m.ttl, m.segSize = fd, p, t.TOS, t.TTL, segSize
 	m.bytes, m.segments, m.closed, m.first, m.count, m.sent = 0, 0, false, s.used, 0, false
+	return m
 }
 
 // add appends datagrams to the last message.
@@ -126,7 +131,7 @@ func (s *Sender) add(t *vtep.Train, b []byte) {
 // room returns how many of the next n bytes of a train may join the message:
 // whole datagrams, or all that is left.
 func (m *message) room(t *vtep.Train, p *path, fd, n int) int {
-	if m.path != p || m.fd != fd || m.closed || m.tos != t.TOS || m.ttl != t.TTL {
+	if m.path != p || m.fd != fd || m.closed || m.copied != nil || m.tos != t.TOS || m.ttl != t.TTL {
 		return 0
 	}
 	if t.SegSize != m.segSize {
@@ -145,19 +150,26 @@ func (m *message) room(t *vtep.Train, p *path, fd, n int) int {
 func (s *Sender) Flush() {
 	for i := range s.n {
 		m := &s.msgs[i]
-		if m.sent {
-			continue
+		if m.copied != nil {
+			s.sendCopies(i)
 		}
-		s.sendSocket(i, m.fd)
+		if !m.sent {
+			s.sendSocket(i, m.fd)
+		}
 	}
 	s.n, s.used = 0, 0
 }
 
-// sendSocket sends the messages from index from on that belong to one socket.
+// sendSocket sends the messages from index from on that belong to one socket,
+// up to the next that goes another way.
 func (s *Sender) sendSocket(from, fd int) {
 	n := 0
 	for i := from; i < s.n; i++ {
-		if m := &s.msgs[i]; m.fd == fd && !m.sent {
+		m := &s.msgs[i]
+		if m.fd == fd && m.copied != nil {
+			break
+		}
+		if m.fd == fd && !m.sent {
 			m.sent = true
 			s.fill(&s.hdrs[n].hdr, m)
 			s.order[n] = i

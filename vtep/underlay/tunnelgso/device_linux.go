@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -34,8 +35,11 @@ type Device struct {
 	name    string
 	index   int
 	fds     []int
-	hook    link.Link
+	hooks   []link.Link
+	copiers []copier     // one a queue
+	shared  []byte       // the memory of the copiers' slots
 	refused atomic.Int32 // writes in a row that the kernel refused
+	late    atomic.Bool  // the program did not end inside a write
 }
 
 // maxRefused is how many refusals in a row turn a device off: each costs a
@@ -91,7 +95,7 @@ func Open(egress, queues int) (_ *Device, err error) {
 	if egress == 0 {
 		egress = d.index
 	}
-	if d.hook, err = attach(d.index, egress); err != nil {
+	if err := d.program(egress, queues); err != nil {
 		return nil, err
 	}
 	// No IPv6 address and so no router solicitations of its own.
@@ -102,6 +106,28 @@ func Open(egress, queues int) (_ *Device, err error) {
 		return nil, fmt.Errorf("device %s: %w", d.name, err)
 	}
 	return d, nil
+}
+
+// program hooks the programs to the device.
+func (d *Device) program(to, queues int) error {
+	heads, shared, copiers, err := share(queues)
+	if err != nil {
+		return err
+	}
+	d.shared, d.copiers = shared, copiers
+	in, err := attach(d.index, ebpf.AttachTCXIngress, ingress(d.index, to, heads))
+	if err = errors.Join(err, heads.Close()); in != nil { // the program holds the map from here on
+		d.hooks = append(d.hooks, in)
+	}
+	if err != nil {
+		return err
+	}
+	out, err := attach(d.index, ebpf.AttachTCXEgress, egress(d.index, to))
+	if err != nil {
+		return err
+	}
+	d.hooks = append(d.hooks, out)
+	return nil
 }
 
 // freeName returns a name that no device has: another daemon on this host may
@@ -166,8 +192,14 @@ func (d *Device) Usable() bool { return d.refused.Load() < maxRefused }
 // Write sends one super-frame: a virtio_net_hdr of HdrLen bytes, then the
 // frame with all outer headers. The bytes are not kept.
 func (d *Device) Write(queue int, b []byte) syscall.Errno {
+	iov := [1]unix.Iovec{{Base: &b[0]}}
+	iov[0].SetLen(len(b))
+	return d.write(queue, iov[:])
+}
+
+func (d *Device) write(queue int, iovs []unix.Iovec) syscall.Errno {
 	for {
-		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(d.fds[queue]), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(d.fds[queue]), uintptr(unsafe.Pointer(&iovs[0])), uintptr(len(iovs)))
 		switch errno {
 		case unix.EINTR:
 			continue
@@ -182,11 +214,14 @@ func (d *Device) Write(queue int, b []byte) syscall.Errno {
 	}
 }
 
-// Close removes the device and its hook.
+// Close removes the device and its hooks.
 func (d *Device) Close() error {
 	var errs []error
-	if d.hook != nil {
-		errs = append(errs, d.hook.Close())
+	for _, h := range d.hooks {
+		errs = append(errs, h.Close())
+	}
+	if d.shared != nil {
+		errs = append(errs, unix.Munmap(d.shared))
 	}
 	for _, fd := range d.fds {
 		errs = append(errs, unix.Close(fd))

@@ -19,6 +19,9 @@ const (
 	gsoECN         = 0x80
 )
 
+// udpChecksum is the offset of the checksum in a UDP header.
+const udpChecksum = 6
+
 // PutHeader writes to b the virtio_net_hdr of a super-frame behind outer
 // headers of overhead bytes, the outer UDP header at offset l4 of them. gso is
 // what was said of the inner frame alone and is true; l3 is the offset of the
