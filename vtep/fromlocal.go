@@ -30,13 +30,16 @@ func (w *Worker) fromLocal(a *attachment) (n int, bulk bool, err error) {
 		}
 		n++
 		bulk = bulk || f.GSO.Type != offload.None
+		w.inPlace = false
 		if r := w.frameFromLocal(a, f); r != drop.None {
 			a.stats.dropsTx[r].Add(1)
 		}
-		if w.unsent {
-			w.readOff += (f.Off + f.Len + 63) &^ 63
-		} else { // the next frame finds the memory in the cache
+		// What is gone, or was copied into w.sends, leaves its memory, which is in
+		// the processor's cache, to the next frame.
+		if !w.unsent {
 			w.readOff = 0
+		} else if w.inPlace {
+			w.readOff += (f.Off + f.Len + 63) &^ 63
 		}
 	}
 	w.flush()
@@ -246,6 +249,7 @@ func (w *Worker) wrap(e *encapsulation, header encap.Header) drop.Reason {
 			}
 			e.payload = f.WithHeader(encap.HeaderLen)
 			copy(e.payload, header[:])
+			w.inPlace = true
 		} else {
 			out := w.sendRoom(encap.HeaderLen + f.Len)
 			copy(out, header[:])
@@ -268,9 +272,9 @@ func (w *Worker) wrap(e *encapsulation, header encap.Header) drop.Reason {
 }
 
 // sendRoom returns n free bytes or more of the send arena, or what it has at
-// most. It flushes when the rest of the arena is too small.
+// most. It flushes when enough is queued, or the rest of the arena is too small.
 func (w *Worker) sendRoom(n int) []byte {
-	if len(w.sends)-w.sendOff < n {
+	if w.sendOff >= sendBurst || len(w.sends)-w.sendOff < n {
 		w.flush()
 	}
 	return w.sends[w.sendOff:]

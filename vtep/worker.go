@@ -18,6 +18,10 @@ const (
 	// sendArena holds the wire frames cut from super-frames until they are
 	// sent.
 	sendArena = 1 << 20
+	// sendBurst is how many bytes of it are filled before they are sent, about
+	// one full super-frame: the far side begins with it while the next one is
+	// cut, and it is in the processor's cache when the kernel copies it.
+	sendBurst = 60 << 10
 	// receiveBatch is how many datagrams or trains are taken from a socket at
 	// a time.
 	receiveBatch = 64
@@ -42,6 +46,7 @@ type Worker struct {
 	readOff  int
 	sends    []byte // frames cut or copied for sending; the first sendOff bytes are in use
 	sendOff  int
+	inPlace  bool // the frame last read waits in reads to be sent
 	unsent   bool // the sender has trains queued, whose bytes are in reads and sends
 
 	datagrams [receiveBatch]Datagram
