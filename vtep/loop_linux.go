@@ -22,7 +22,7 @@ func (w *Worker) open() (err error) {
 }
 
 func (w *Worker) close() error {
-	return errors.Join(unix.Close(w.epoll), unix.Close(w.event), w.sender.Close())
+	return errors.Join(unix.Close(w.epoll), unix.Close(w.event), w.sender.Close(), w.arena.Free())
 }
 
 // wake interrupts the worker's wait. Any goroutine may call it.

@@ -42,6 +42,7 @@ type Worker struct {
 	frame    offload.Frame
 	out      encapsulation
 	train    Train
+	arena    *Arena // of reads and sends
 	reads    []byte // frames read from devices; the first readOff bytes are in use
 	readOff  int
 	sends    []byte // frames cut or copied for sending; the first sendOff bytes are in use
@@ -70,8 +71,9 @@ type Worker struct {
 
 func newWorker(i int, s Sender, e *Engine) *Worker {
 	w := &Worker{index: i, engine: e, sender: s, clock: e.clock, epoll: -1, event: -1,
-		reads: make([]byte, readArena), sends: make([]byte, sendArena),
+		arena:      NewArena(readArena + sendArena),
 		coalescers: make(map[offload.Caps]*coalescing)}
+	w.reads, w.sends = w.arena.Bytes()[:readArena], w.arena.Bytes()[readArena:]
 	w.current.Store(&view{})
 	return w
 }

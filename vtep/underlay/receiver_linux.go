@@ -35,15 +35,17 @@ type Receiver struct {
 	iovs     []unix.Iovec
 	names    []unix.RawSockaddrInet6 // large enough for either family
 	controls [][controlSpace]byte
-	arena    []byte
+	arena    *vtep.Arena
+	buffers  []byte // of the arena, one a datagram
 }
 
 func newReceiver(fd, batch int) *Receiver {
 	r := &Receiver{fd: fd, msgs: make([]mmsghdr, batch), iovs: make([]unix.Iovec, batch),
 		names: make([]unix.RawSockaddrInet6, batch), controls: make([][controlSpace]byte, batch),
-		arena: make([]byte, batch*maxDatagram)}
+		arena: vtep.NewArena(batch * maxDatagram)}
+	r.buffers = r.arena.Bytes()
 	for i := range r.msgs {
-		r.iovs[i].Base = &r.arena[i*maxDatagram]
+		r.iovs[i].Base = &r.buffers[i*maxDatagram]
 		r.iovs[i].SetLen(maxDatagram)
 		h := &r.msgs[i].hdr
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
@@ -77,7 +79,7 @@ func (r *Receiver) Receive(ds []vtep.Datagram) (int, error) {
 		m := &r.msgs[i]
 		d := &ds[i]
 		at := i * maxDatagram
-		*d = vtep.Datagram{Payload: r.arena[at : at+int(m.len) : at+int(m.len)], Src: source(&r.names[i])}
+		*d = vtep.Datagram{Payload: r.buffers[at : at+int(m.len) : at+int(m.len)], Src: source(&r.names[i])}
 		readControl(d, r.controls[i][:min(int(m.hdr.Controllen), controlSpace)])
 	}
 	return int(got), nil
@@ -122,7 +124,8 @@ func (r *Receiver) Close() error {
 	err := unix.Close(r.fd)
 	r.fd = -1
 	if errors.Is(err, unix.EINTR) { // closed all the same (close(2))
-		return nil
+		err = nil
 	}
-	return err
+	r.buffers = nil
+	return errors.Join(err, r.arena.Free())
 }
