@@ -98,8 +98,7 @@ var forbidden = []struct {
 }{
 	{"github.com/google/gopacket", []string{"vtepd/encap"}, "its decoders are unsafe on hostile bytes; encap uses it for outer headers only"},
 	{"github.com/songgao/water", []string{"vtepd/vtep/tap"}, "vtep/tap contains its defects"},
-	{"github.com/cilium/ebpf", []string{"vtepd/vtep/underlay/tunnelgso"}, "a heavy dependency lives in one package"},
-	{"github.com/safchain/ethtool", []string{"vtepd/vtep/underlay/tunnelgso"}, "features matter to what is written into an interface"},
+	{"github.com/cilium/ebpf", []string{"vtepd/vtep/underlay/tunnelgso", "vtepd/vtep/fastpath"}, "programs for the kernel are what these two know"},
 	{"github.com/google/nftables", []string{"vtepd/route/nft", "vtepd/route/bypass", "vtepd/cmd/internal/cni"}, "rules that we write are route/nft's, and the plugin's own for a network; bypass only looks"},
 	{"github.com/mdlayher/netlink", []string{"vtepd/route/nft"}, "socket buffers for nftables; all other netlink is vishvananda's"},
 	{"os/exec", []string{"vtepd/route/nft", "vtepd/route/flannel/etcd/etcdtest", "vtepd/cmd/internal"}, "the daemon runs nobody; only the tables of iptables-legacy have no other way"},
