@@ -79,6 +79,10 @@ func TestModel(t *testing.T) {
 		tab := New(m.limits)
 		told := map[packet.MAC]Entry{}
 		tab.SetNotify(func(c Change) {
+			gone := c.Op == Deleted || c.Op == Aged
+			if e, ok := tab.Get(c.Entry.MAC); ok == gone || ok && e != c.Entry {
+				t.Fatalf("told %+v, while the table has %+v, %v", c, e, ok)
+			}
 			_, had := told[c.Entry.MAC]
 			if had != (c.Op != Added) {
 				t.Fatalf("told %+v, had %v", c, had)

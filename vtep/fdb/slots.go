@@ -64,6 +64,23 @@ func (s *slots) find(mac uint64) int {
 	}
 }
 
+// refresh notes that the MAC of slot i was heard from d. It reports whether that
+// is where the slot has it; if not, it does nothing.
+func (s *slots) refresh(i int, d Dest, now Tick) (r Result, here bool) {
+	if Dest(s.words[i].Load()) != d {
+		return 0, false
+	}
+	meta := s.metas[i].Load()
+	if meta&ageless != 0 {
+		return StaticHere, true
+	}
+	if fresh := uint32(now&tickMask)<<tickShift | meta&(1<<tickShift-1); fresh != meta {
+		// Losing a race against a change of the entry costs one refresh.
+		s.metas[i].CompareAndSwap(meta, fresh)
+	}
+	return Refreshed, true
+}
+
 // insert puts a MAC that is not there into the first free slot of its probe.
 func (s *slots) insert(word uint64, meta uint32) {
 	mask := len(s.words) - 1

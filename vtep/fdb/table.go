@@ -46,8 +46,9 @@ func (t *Table) SetLimits(l Limits) {
 	t.shut.Store(false)
 }
 
-// SetNotify has f called with each change but refreshes, under the table's
-// lock: f must be quick and must not call the table. nil ends it.
+// SetNotify has f called with each change but refreshes, once it is made, under
+// the table's lock: f must be quick and must call nothing of the table but Get.
+// nil ends it.
 func (t *Table) SetNotify(f func(Change)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,18 +80,24 @@ func (t *Table) Learn(mac packet.MAC, d Dest, now Tick) Result {
 		t.full.Add(1)
 		return Full
 	}
-	if i >= 0 && Dest(s.words[i].Load()) == d {
-		meta := s.metas[i].Load()
-		if meta&ageless != 0 {
-			return StaticHere
+	if i >= 0 {
+		if r, here := s.refresh(i, d, now); here {
+			return r
 		}
-		if fresh := uint32(now&tickMask)<<tickShift | meta&(1<<tickShift-1); fresh != meta {
-			// Losing a race against a change of the entry costs one refresh.
-			s.metas[i].CompareAndSwap(meta, fresh)
-		}
-		return Refreshed
 	}
 	return t.learnSlow(m, d, now)
+}
+
+// Refresh notes that mac was heard from d, if that is where it is known to be,
+// which it reports. Unlike Learn it changes nothing else.
+func (t *Table) Refresh(mac packet.MAC, d Dest, now Tick) bool {
+	s := t.current.Load()
+	i := s.find(mac.Uint64())
+	if i < 0 {
+		return false
+	}
+	_, here := s.refresh(i, d, now)
+	return here
 }
 
 func (t *Table) learnSlow(m uint64, d Dest, now Tick) Result {
@@ -173,9 +180,6 @@ func (t *Table) rebuild(old *slots) *slots {
 func (t *Table) remove(i int, op Op) Entry {
 	s := t.current.Load()
 	e, _ := s.entry(i)
-	if t.notify != nil {
-		t.notify(Change{Op: op, Entry: e})
-	}
 	s.words[i].Store(tombstone)
 	t.entries--
 	if e.Source == Learned {
@@ -184,6 +188,9 @@ func (t *Table) remove(i int, op Op) Entry {
 			delete(t.behind, e.Dest)
 		}
 		t.shut.Store(false)
+	}
+	if t.notify != nil { // now that Get finds it gone
+		t.notify(Change{Op: op, Entry: e})
 	}
 	return e
 }

@@ -581,3 +581,34 @@ func BenchmarkAge1M(b *testing.B) {
 		}
 	}
 }
+
+// TestRefresh: hearing a MAC where it is known keeps it; anything else changes
+// nothing.
+func TestRefresh(t *testing.T) {
+	table := New(Limits{Max: 10, Share: 100})
+	known, static := packet.MAC{2, 0, 0, 0, 0, 1}, packet.MAC{2, 0, 0, 0, 0, 2}
+	table.Learn(known, 1, 100)
+	table.Put(Entry{MAC: static, Dest: 1, State: Permanent, Updated: 100})
+	for _, c := range []struct {
+		name    string
+		mac     packet.MAC
+		dest    Dest
+		here    bool
+		updated Tick
+	}{
+		{"where it is", known, 1, true, 200},
+		{"elsewhere", known, 2, false, 200},
+		{"one that does not age", static, 1, true, 100},
+		{"unknown", packet.MAC{2, 0, 0, 0, 0, 3}, 1, false, 0},
+	} {
+		if here := table.Refresh(c.mac, c.dest, 200); here != c.here {
+			t.Errorf("%s: %v", c.name, here)
+		}
+		if e, _ := table.Get(c.mac); e.Updated != c.updated {
+			t.Errorf("%s: heard at %d, want %d", c.name, e.Updated, c.updated)
+		}
+	}
+	if n := table.Len(); n != 2 {
+		t.Errorf("%d entries", n)
+	}
+}
