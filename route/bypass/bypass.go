@@ -1,7 +1,7 @@
-// Package bypass tells what in the kernel's output path would treat the
-// datagrams of a flow: IPsec policies, netfilter rules and policy routing.
-// Datagrams that are redirected to an interface past that path would escape it,
-// so they must not be.
+// Package bypass tells what in the kernel's output and input paths would treat
+// the datagrams of a flow: IPsec policies, netfilter rules, policy routing and
+// traffic control. Datagrams that are redirected past those paths would escape
+// it, so they must not be.
 //
 // It errs on the safe side: what it does not understand counts as meant for the
 // flow.
@@ -19,11 +19,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Flow is the outer datagrams to one VTEP.
+// A Flow is the outer datagrams to one VTEP, or from one.
 type Flow struct {
 	Src, Dst netip.Addr
 	Port     uint16 // UDP destination port
-	Device   string // interface that they leave by
+	Device   string // interface that they leave or arrive by
+	In       bool   // they are from the VTEP
+}
+
+// words says where the flow goes.
+func (f Flow) words() string {
+	if f.In {
+		return fmt.Sprintf("datagrams from %v", f.Src)
+	}
+	return fmt.Sprintf("datagrams to %v", f.Dst)
 }
 
 // A Look is one look at the host's rules. One goroutine uses it.
@@ -77,15 +86,17 @@ func LegacyTables() (tables [2]string) {
 // Reason says in words what would treat the flow, "" when nothing does.
 func (l *Look) Reason(f Flow) string {
 	if l.err != nil {
-		return "cannot tell what treats outgoing datagrams: " + l.err.Error()
+		return "cannot tell what treats " + f.words() + ": " + l.err.Error()
 	}
 	for i := range l.policies {
 		if covers(&l.policies[i], f) {
-			return fmt.Sprintf("an IPsec policy covers datagrams to %v", f.Dst)
+			return "an IPsec policy covers " + f.words()
 		}
 	}
-	if why := l.routed(f); why != "" {
-		return why
+	if !f.In {
+		if why := l.routed(f); why != "" {
+			return why
+		}
 	}
 	i := 0
 	if f.Dst.Is6() {
@@ -99,7 +110,11 @@ func (l *Look) Reason(f Flow) string {
 
 // covers reports whether an IPsec policy is for the flow.
 func covers(p *netlink.XfrmPolicy, f Flow) bool {
-	return p.Dir == netlink.XFRM_DIR_OUT && inside(p.Dst, f.Dst) && inside(p.Src, f.Src) &&
+	dir := netlink.XFRM_DIR_OUT
+	if f.In {
+		dir = netlink.XFRM_DIR_IN
+	}
+	return p.Dir == dir && inside(p.Dst, f.Dst) && inside(p.Src, f.Src) &&
 		(p.Proto == 0 || p.Proto == unix.IPPROTO_UDP) && (p.DstPort == 0 || p.DstPort == int(f.Port))
 }
 

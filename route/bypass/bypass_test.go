@@ -38,6 +38,8 @@ var rulesets = []struct {
 	{"a drop for a range of ports is not understood", `table inet f { chain o { type filter hook output priority 0; udp dport 1-100 drop; } }`, true, true},
 	{"a set of ports is not understood", `table inet f { chain o { type filter hook output priority 0; udp dport { 53, 67 } drop; } }`, true, true},
 	{"a drop for TCP", `table inet f { chain o { type filter hook output priority 0; meta l4proto tcp drop; tcp dport 25 reject; } }`, false, false},
+	{"what a device drops late", `table netdev f { chain e { type filter hook egress device "lo" priority 0; udp dport 4789 drop; } }`, true, true},
+	{"what a device drops late of others", `table netdev f { chain e { type filter hook egress device "lo" priority 0; meta l4proto tcp drop; } }`, false, false},
 	{"a drop for our remote", `table ip f { chain o { type filter hook output priority 0; ip daddr 192.0.2.2 drop; } }`, true, false},
 	{"a drop for our remote's network", `table ip f { chain o { type filter hook output priority 0; ip daddr 192.0.2.0/24 drop; } }`, true, false},
 	{"a drop for an odd network of our remote", `table ip f { chain o { type filter hook output priority 0; ip daddr 192.0.0.0/15 drop; } }`, true, false},

@@ -63,7 +63,10 @@ func (m *matcher) meta(k expr.MetaKey) []byte {
 			return []byte{unix.NFPROTO_IPV6}
 		}
 		return []byte{unix.NFPROTO_IPV4}
-	case expr.MetaKeyOIFNAME:
+	case expr.MetaKeyOIFNAME, expr.MetaKeyIIFNAME:
+		if m.flow.In != (k == expr.MetaKeyIIFNAME) {
+			return nil
+		}
 		b := make([]byte, unix.IFNAMSIZ)
 		copy(b, m.flow.Device)
 		return b
@@ -105,10 +108,13 @@ func (m *matcher) payload(p *expr.Payload) []byte {
 // fib knows the type of the destination: a VTEP is a unicast address of
 // another host, since no Ethernet leads to our own.
 func (m *matcher) fib(f *expr.Fib) []byte {
-	if f.ResultADDRTYPE && f.FlagDADDR && !f.FlagSADDR {
-		return binary.NativeEndian.AppendUint32(nil, unix.RTN_UNICAST)
+	if !f.ResultADDRTYPE || !f.FlagDADDR || f.FlagSADDR {
+		return nil
 	}
-	return nil
+	if m.flow.In {
+		return binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)
+	}
+	return binary.NativeEndian.AppendUint32(nil, unix.RTN_UNICAST)
 }
 
 func bitwise(b []byte, e *expr.Bitwise) []byte {

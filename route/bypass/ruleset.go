@@ -3,16 +3,18 @@ package bypass
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
-// A ruleset is the nftables chains that see what the host sends, and those
-// that they jump to.
+// A ruleset is the nftables chains that see what the host sends and receives,
+// and those that they jump to.
 type ruleset struct {
-	bases  []*chain
+	out    []*chain
+	in     []*chain
 	chains map[string]*chain // by family, table and name
 }
 
@@ -59,31 +61,45 @@ func (r *ruleset) read() error {
 			ch.rules = append(ch.rules, complete(rule.Exprs, names[id]))
 		}
 		r.chains[chainKey(base.Table, base.Name)] = ch
-		if seesOutput(base) {
-			r.bases = append(r.bases, ch)
-		}
+		r.hooked(ch)
 	}
 	return nil
 }
 
-// seesOutput reports whether a chain sees what the host sends. One at the
-// egress of an interface does: it is left out for what a tc program redirects
-// from the egress of another (net/core/dev.c, nf_skip_egress). Which interface
-// it is for is not told, so it is for all.
-func seesOutput(c *nftables.Chain) bool {
-	h := c.Hooknum
+// hooked notes which datagrams a chain sees by itself. Those of family netdev
+// count whatever their device, which may be several.
+func (r *ruleset) hooked(c *chain) {
+	h := c.base.Hooknum
 	if h == nil {
-		return false
+		return
 	}
-	if c.Table.Family == nftables.TableFamilyNetdev {
-		return *h == *nftables.ChainHookEgress
+	in := []*nftables.ChainHook{nftables.ChainHookPrerouting, nftables.ChainHookInput, nftables.ChainHookRef(inetIngress)}
+	out := []*nftables.ChainHook{nftables.ChainHookOutput, nftables.ChainHookPostrouting}
+	if c.base.Table.Family == nftables.TableFamilyNetdev {
+		// What is redirected at another device's tcx hook skips the egress hook
+		// (net/core/dev.c, nf_skip_egress).
+		in, out = []*nftables.ChainHook{nftables.ChainHookIngress}, []*nftables.ChainHook{nftables.ChainHookEgress}
 	}
-	return *h == *nftables.ChainHookOutput || *h == *nftables.ChainHookPostrouting
+	same := func(o *nftables.ChainHook) bool { return *o == *h }
+	if slices.ContainsFunc(in, same) {
+		r.in = append(r.in, c)
+	}
+	if slices.ContainsFunc(out, same) {
+		r.out = append(r.out, c)
+	}
 }
+
+// inetIngress is NF_INET_INGRESS (include/uapi/linux/netfilter.h): what the
+// library has of it is for the family netdev.
+const inetIngress = 5
 
 // reason says which chain would treat the flow, "" if none does.
 func (r *ruleset) reason(f Flow) string {
-	for _, c := range r.bases {
+	bases := r.out
+	if f.In {
+		bases = r.in
+	}
+	for _, c := range bases {
 		family := c.base.Table.Family
 		if family == nftables.TableFamilyIPv4 && f.Dst.Is6() || family == nftables.TableFamilyIPv6 && f.Dst.Is4() {
 			continue
@@ -92,7 +108,7 @@ func (r *ruleset) reason(f Flow) string {
 			return fmt.Sprintf("nftables chain %s of table %s drops by policy", c.base.Name, c.base.Table.Name)
 		}
 		if r.treats(c, f, maxJumps) {
-			return fmt.Sprintf("nftables chain %s of table %s has a rule that may be for datagrams to %v", c.base.Name, c.base.Table.Name, f.Dst)
+			return fmt.Sprintf("nftables chain %s of table %s has a rule that may be for %s", c.base.Name, c.base.Table.Name, f.words())
 		}
 	}
 	return ""

@@ -33,7 +33,7 @@ type topic struct {
 func topics() []topic {
 	return []topic{
 		{unix.NETLINK_ROUTE, []uint{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
-			unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE}, false},
+			unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_TC}, false},
 		{unix.NETLINK_NETFILTER, []uint{nfnlgrpNftables}, true},
 		{unix.NETLINK_XFRM, []uint{xfrmnlgrpPolicy}, true},
 	}
@@ -72,8 +72,8 @@ func (w *Watcher) Close() {
 	}
 }
 
-// Run calls changed whenever links, addresses, routes, routing rules, nftables
-// rules or IPsec policies of the host changed, or events were lost, until ctx
+// Run calls changed whenever links, addresses, routes, routing rules, traffic
+// control, nftables rules or IPsec policies of the host changed, or events were lost, until ctx
 // ends. What changed is to be looked up: only that is reliable, since netlink
 // loses events under load (ENOBUFS). Several goroutines may call changed at the
 // same time.
