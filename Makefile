@@ -8,7 +8,7 @@ GO      ?= go
 LDFLAGS := -s -w -X vtepd/cmd/internal/build.Version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo lab-flannel bench-flannel test test-race fuzz-short lint bench bench-quick vm-test install uninstall deps clean
+.PHONY: all build demo lab-flannel bench-flannel test test-race fuzz-short lint bench bench-quick vm-test install uninstall bpf deps clean
 
 all: build
 
@@ -61,6 +61,10 @@ install: build ## to PREFIX, with the systemd unit; the network plugin also to C
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/vtepd $(DESTDIR)$(PREFIX)/sbin/vtep-cni $(DESTDIR)$(CNI_BIN)/vtep-cni \
 	  $(DESTDIR)$(PREFIX)/bin/vtepctl $(DESTDIR)/lib/systemd/system/vtepd.service
+
+bpf: ## vtep/fastpath/fastpath.o, by clang, after its source was changed
+	.ci/deps bpf
+	$(GO) generate ./vtep/fastpath
 
 deps: ## Debian packages that demo and tests use
 	.ci/deps

@@ -34,7 +34,7 @@ type Log struct {
 
 // Datapath says how frames are moved.
 type Datapath struct {
-	Tier    string        // auto, portable, offload, tunnel-gso
+	Tier    string        // auto, portable, offload, tunnel-gso, ebpf
 	Workers int           // 0 for auto
 	Spin    time.Duration // how long a worker polls before it sleeps
 }

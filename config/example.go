@@ -74,7 +74,7 @@ log:
   format: console                   # or json
 
 datapath:
-  tier: auto                        # portable, offload, tunnel-gso
+  tier: auto                        # portable, offload, tunnel-gso, ebpf
   workers: auto                     # or 1-64
   spin: 50us                        # how long a worker polls before it sleeps
 

@@ -38,7 +38,7 @@ func optionTable() []*option {
 		{name: "control", section: "control", key: "path", usage: "the control socket's `PATH` (default " + defaultControl + ")"},
 		{name: "log-level", section: "log", key: "level", usage: "`debug|info|warn|error` (default info)"},
 		{name: "log-format", section: "log", key: "format", usage: "`console|json` (default console)"},
-		{name: "tier", section: "datapath", key: "tier", usage: "`auto|portable|offload|tunnel-gso` (default auto)"},
+		{name: "tier", section: "datapath", key: "tier", usage: "`auto|portable|offload|tunnel-gso|ebpf` (default auto)"},
 		{name: "workers", section: "datapath", key: "workers", usage: "`auto|N` forwarding threads (default auto)"},
 		{name: "flannel-etcd", section: "flannel", key: "endpoints", kind: list, usage: "join the Flannel network on etcd at `URL,...`"},
 		{name: "flannel-prefix", section: "flannel", key: "prefix", usage: "`PREFIX` of the network's keys (default /coreos.com/network)"},

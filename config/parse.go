@@ -156,7 +156,7 @@ func readGlobals(top map[string]field, c *Config) {
 	log["format"].wordInto(&c.Log.Format, "console", "json")
 
 	datapath := top["datapath"].mapping([]string{"tier", "workers", "spin"})
-	datapath["tier"].wordInto(&c.Datapath.Tier, "auto", "portable", "offload", "tunnel-gso")
+	datapath["tier"].wordInto(&c.Datapath.Tier, "auto", "portable", "offload", "tunnel-gso", "ebpf")
 	numberOr(datapath["workers"], &c.Datapath.Workers, "auto", 1, maxWorkers)
 	datapath["spin"].duration(&c.Datapath.Spin, maxSpin)
 

@@ -45,6 +45,18 @@ func (r *Remote) Known() bool { return r.known.Load() }
 // the path to the remote.
 func (r *Remote) FrameLimit() int { return int(r.limit.Load()) }
 
+// Dest returns what FDB entries that point at the remote hold.
+func (r *Remote) Dest() fdb.Dest { return r.dest }
+
+// Carried adds what another way than the workers carried from and to the
+// remote.
+func (r *Remote) Carried(rx, tx Traffic) {
+	s := &r.stats[0] // the counters are atomic: the worker's own adds are not lost
+	s.rx.add(int(rx.Frames), int(rx.Bytes))
+	s.segment.rx.add(int(rx.Frames), int(rx.Bytes))
+	s.Sent(int(tx.Frames), int(tx.Bytes), 0)
+}
+
 func (r *Remote) setPathMTU(mtu int) {
 	r.limit.Store(int32(encap.FrameLimit(mtu, r.vtep.Addr.Is6())))
 }

@@ -213,6 +213,12 @@ func (s *Segment) remote(v VTEP) (*Remote, error) {
 	return r, nil
 }
 
+// Hears reports whether datagrams from the address of r are accepted, and are
+// those of r: of several remotes at one address one gets them all.
+func (s *Segment) Hears(r *Remote) bool {
+	return s.sources.Load().lookup(r.vtep.Addr) == r && s.opts.Load().accepts(r.vtep.Addr, r)
+}
+
 // learnRemote returns the remote for a source that was accepted but is not
 // known. It is nil when there are too many. Workers call it, once per new VTEP.
 func (s *Segment) learnRemote(src netip.Addr) *Remote {

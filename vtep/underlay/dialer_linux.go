@@ -67,6 +67,19 @@ func (d *Dialer) Tunnels() map[netip.AddrPort]Tunnel {
 	return nil
 }
 
+// SourcePorts returns the source ports of IPv4 datagrams, which the inner flow
+// chooses from, nil where they depend on each datagram's DF bit. They must not
+// be changed.
+func (d *Dialer) SourcePorts() []uint16 {
+	switch {
+	case d.v4[0] == nil && d.v4[1] == nil, d.v4[0] != nil && d.v4[1] != nil:
+		return nil
+	case d.v4[0] != nil:
+		return d.v4[0].ports
+	}
+	return d.v4[1].ports
+}
+
 // Checksums reports whether datagrams over the given family have an outer UDP
 // checksum.
 func (s *DialSpec) Checksums(v6 bool) bool {

@@ -22,7 +22,7 @@ type Status struct {
 	Config string `json:"config"`
 	// LogLevel is the one in force.
 	LogLevel string `json:"log_level"`
-	// Tier is how frames are moved: portable, offload, tunnel-gso.
+	// Tier is how frames are moved: portable, offload, tunnel-gso, ebpf.
 	Tier string `json:"tier"`
 	// Capabilities are what the kernel was found to do, such as udp_segment.
 	Capabilities List[string] `json:"capabilities"`

@@ -74,6 +74,7 @@ type Daemon struct {
 	segments  map[uint32]*segment
 	listeners map[listenKey]*listener
 	egresses  map[int]*egress // by interface index
+	fast      *fastPath       // nil in the slower tiers
 	legacy    [2]string       // tables of iptables-legacy at the last look
 	found     findings        // of the last look; what would change them makes another
 	node      node
@@ -115,6 +116,7 @@ func New(cfg *config.Config, o Options) (*Daemon, error) {
 	if err := d.engine.Start(); err != nil {
 		return nil, &SystemError{Err: err}
 	}
+	d.openFastPath()
 	d.drops = newDropLog(d)
 	if err := d.change(cfg); err != nil {
 		return nil, &SystemError{Err: errors.Join(err, d.Close())}
@@ -136,6 +138,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.drops.run(ctx) })
+	if d.fast != nil {
+		g.Go(func() error { return d.fast.mirror.Run(ctx) })
+	}
 	g.Go(func() error { return d.keepRoutes(ctx) })
 	g.Go(func() error { return d.runRoutes(ctx) })
 	g.Go(func() error { return d.runRules(ctx) })
@@ -152,6 +157,9 @@ func (d *Daemon) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	errs := []error{d.engine.Close()}
+	if d.fast != nil {
+		errs = append(errs, d.fast.close())
+	}
 	for _, l := range d.listeners {
 		errs = append(errs, l.close())
 	}

@@ -60,7 +60,7 @@ func (d *Daemon) watchHost(ctx context.Context) error {
 func (d *Daemon) overlooked() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.tier.whole && bypass.LegacyTables() != d.legacy
+	return (d.tier.whole || d.tier.fast) && bypass.LegacyTables() != d.legacy
 }
 
 // followNews measures the paths to VTEPs that were learned from the wire, as
@@ -198,6 +198,7 @@ func (d *Daemon) follow(s *segment, r *look) {
 	s.measure(r)
 	s.engine.SetPathMTUs(func(a netip.Addr) int { return s.paths[a].MTU })
 	d.steer(s, r)
+	d.accelerate(s, r)
 	d.found = r.findings
 	if s.cfg.MTU > s.pathLimit && s.pathLimit != before {
 		s.logger(d.log).Warn("mtu is larger than the paths carry: full-size frames are dropped",

@@ -24,6 +24,13 @@ type look struct {
 type findings struct {
 	rules   *bypass.Look    // read when first needed
 	cutting map[string]bool // by interface: whether it cuts tunnel super-frames
+	control map[hook]string // what traffic control does at a hook
+}
+
+// A hook is a direction of an interface.
+type hook struct {
+	ifIndex int
+	in      bool
 }
 
 func newLook() (*look, error) {
@@ -31,7 +38,7 @@ func newLook() (*look, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &look{Resolver: r, findings: findings{cutting: make(map[string]bool)}, strangers: maxStrangers}, nil
+	return &look{Resolver: r, findings: findings{cutting: make(map[string]bool), control: make(map[hook]string)}, strangers: maxStrangers}, nil
 }
 
 // newsLook makes a look at remotes that came since the last one, or went. It
@@ -44,13 +51,25 @@ func (d *Daemon) newsLook() (*look, error) {
 	return l, err
 }
 
-// reason says what in the kernel's output path would treat a flow, "" when
+// reason says what in the kernel's output or input path would treat a flow, "" when
 // nothing does.
 func (l *look) reason(f bypass.Flow) string {
 	if l.rules == nil {
 		l.rules = bypass.NewLook()
 	}
 	return l.rules.Reason(f)
+}
+
+// controlled says what traffic control does to what leaves by an interface, or
+// arrives by it, "" when nothing does.
+func (l *look) controlled(ifIndex int, in bool) string {
+	at := hook{ifIndex, in}
+	why, known := l.control[at]
+	if !known {
+		why = bypass.Controlled(ifIndex, in)
+		l.control[at] = why
+	}
+	return why
 }
 
 // cuts reports whether an interface cuts tunnel super-frames itself; one that

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"runtime/debug"
 	"syscall"
 	"unsafe"
 
@@ -75,6 +76,9 @@ func serve(ctx context.Context, d *Daemon, server *control.Server, log *zap.Logg
 	g.Go(func() error { return d.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, d) })
 	g.Go(func() error { return reloadOnHangup(ctx, d) })
+	// Parsing programs and configuration leaves megabytes that are never used
+	// again.
+	debug.FreeOSMemory()
 	notify(log, sdnotify.Ready)
 	err := g.Wait()
 	notify(log, sdnotify.Stopping)

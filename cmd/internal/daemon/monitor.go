@@ -56,6 +56,9 @@ func (m *monitor) publish(e api.Event) {
 // notifier tells monitors what happens in the FDB of s.
 func (d *Daemon) notifier(s *segment) func(fdb.Change) {
 	return func(c fdb.Change) {
+		if d.fast != nil {
+			d.fast.mirror.Changed(s.engine, c.Entry.MAC)
+		}
 		if d.monitor.watching.Load() == 0 {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"vtepd/route"
 	"vtepd/route/path"
 	"vtepd/vtep"
+	"vtepd/vtep/fastpath"
 	"vtepd/vtep/fdb"
 	"vtepd/vtep/tap"
 	"vtepd/vtep/underlay"
@@ -45,10 +46,12 @@ type segment struct {
 	paths       map[netip.Addr]path.Lookup // how the remotes are reached
 	unreachable map[netip.Addr]bool        // remotes that there is no route to
 	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
-	made        uint64                     // remotes the engine had made at the last look
-	stale       bool                       // a control plane changed something after it
-	waiting     int                        // strangers that the last look left out
-	untaken     map[route.Key]struct{}     // entries that the engine could not take
+	slow        map[netip.AddrPort]string  // by remote, why connections with it do not take the fast path; "" if they do
+	fast        map[*vtep.Remote]fastpath.Remote
+	made        uint64                 // remotes the engine had made at the last look
+	stale       bool                   // a control plane changed something after it
+	waiting     int                    // strangers that the last look left out
+	untaken     map[route.Key]struct{} // entries that the engine could not take
 }
 
 // logger adds to log which segment it is about.

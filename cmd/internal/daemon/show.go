@@ -77,10 +77,8 @@ func (d *Daemon) segmentStatus(s *segment) api.SegmentStatus {
 	switch {
 	case d.tier.offload && !s.dev.Caps.VNetHdr:
 		st.Tier, st.Reason = "portable", s.dev.Why
-	case len(s.cut) > 0:
-		if st.Reason = s.cutText(); len(s.dialer.Tunnels()) == 0 {
-			st.Tier = "offload"
-		}
+	default:
+		st.Tier, st.Reason = d.reached(s)
 	}
 	if s.failed {
 		st.Problems = append(st.Problems, "device "+c.Device+" is gone; it will be made again")
@@ -114,6 +112,9 @@ func (d *Daemon) Counters(sel api.Selector) (api.Counters, error) {
 	segs, err := d.choose(sel)
 	if err != nil {
 		return api.Counters{}, err
+	}
+	if d.fast != nil {
+		d.fast.mirror.Tally()
 	}
 	out := api.Counters{Events: api.Tally{}}
 	unowned := d.engine.Unowned()

@@ -65,35 +65,41 @@ func (d *Daemon) steer(s *segment, k *look) {
 	s.logger(d.log).Info("super-frames leave whole", zap.Int("remotes", len(tunnels)), zap.Int("cut", len(s.cut)))
 }
 
-// whole returns the device by which super-frames reach a VTEP whole, or why
-// they are cut.
-func (d *Daemon) whole(s *segment, to netip.AddrPort, l path.Lookup, k *look) (*egress, string) {
-	a, spec := to.Addr(), s.dialSpec()
-	src := s.v4
+// redirectable says why datagrams to a VTEP may not be redirected past the
+// kernel's output path, "" when they may.
+func (d *Daemon) redirectable(s *segment, to netip.AddrPort, l path.Lookup, k *look) string {
+	a, src := to.Addr(), s.v4
 	if a.Is6() {
 		src = s.v6
 	}
 	switch {
 	case s.unreachable[a]:
-		return nil, "there is no route to it"
+		return "there is no route to it"
 	case a.IsMulticast():
-		return nil, "it is a group" // bpf_redirect_neigh takes unicast routes only
-	case !spec.Checksums(a.Is6()):
-		return nil, "its datagrams have no outer checksum"
+		return "it is a group" // bpf_redirect_neigh takes unicast routes only
 	case !l.Ethernet:
-		return nil, fmt.Sprintf("interface %s has no Ethernet headers", l.Device)
+		return fmt.Sprintf("interface %s has no Ethernet headers", l.Device)
 	case l.Encap:
-		return nil, "the route to it adds headers of its own"
+		return "the route to it adds headers of its own"
 	case !src.IsValid():
-		return nil, "there is no local address of its family"
+		return "there is no local address of its family"
 	}
-	if why := k.reason(bypass.Flow{Src: src, Dst: a, Port: to.Port(), Device: l.Device}); why != "" {
+	return k.reason(bypass.Flow{Src: src, Dst: a, Port: to.Port(), Device: l.Device})
+}
+
+// whole returns the device by which super-frames reach a VTEP whole, or why
+// they are cut.
+func (d *Daemon) whole(s *segment, to netip.AddrPort, l path.Lookup, k *look) (*egress, string) {
+	if spec := s.dialSpec(); !spec.Checksums(to.Addr().Is6()) {
+		return nil, "its datagrams have no outer checksum"
+	}
+	if why := d.redirectable(s, to, l, k); why != "" {
 		return nil, why
 	}
 	// Measured on a veth: what the kernel cuts for an interface, with inner
 	// checksums left unfinished, is not joined again at the other end.
 	if !d.tier.forced && !k.cuts(l.Device) {
-		return nil, "interface " + l.Device + " does not cut tunnel super-frames itself (ethtool: tx-udp_tnl-csum-segmentation)"
+		return nil, uncut(l.Device)
 	}
 	e := d.egresses[l.IfIndex]
 	if e == nil {
@@ -103,6 +109,11 @@ func (d *Daemon) whole(s *segment, to netip.AddrPort, l path.Lookup, k *look) (*
 		return nil, "the kernel refuses super-frames towards " + l.Device
 	}
 	return e, e.why
+}
+
+// uncut says that an interface leaves tunnel super-frames to the kernel.
+func uncut(device string) string {
+	return "interface " + device + " does not cut tunnel super-frames itself (ethtool: tx-udp_tnl-csum-segmentation)"
 }
 
 func (d *Daemon) openEgress(l path.Lookup) *egress {
@@ -118,12 +129,35 @@ func (d *Daemon) openEgress(l path.Lookup) *egress {
 	return e
 }
 
-// cutText says for which remotes super-frames are cut and why, a clause a
-// reason.
-func (s *segment) cutText() string {
+// reached is the fastest tier that a remote of s has, and why others have not.
+func (d *Daemon) reached(s *segment) (tier, reason string) {
+	tier = d.tier.name
+	var clauses []string
+	if d.tier.fast {
+		clauses = append(clauses, clauseEach("TCP with %s goes through user space: %s", s.slow)...)
+		if len(s.fast) > 0 || len(s.slow) == 0 {
+			return tier, strings.Join(clauses, "; ")
+		}
+		tier = "offload"
+		if d.tier.whole {
+			tier = "tunnel-gso"
+		}
+	}
+	if len(s.cut) > 0 && len(s.dialer.Tunnels()) == 0 {
+		tier = "offload"
+	}
+	clauses = append(clauses, clauseEach("super-frames to %s are cut: %s", s.cut)...)
+	return tier, strings.Join(clauses, "; ")
+}
+
+// clauseEach says a clause a reason, for all remotes that it is for; "" is
+// none.
+func clauseEach(format string, reasons map[netip.AddrPort]string) []string {
 	remotes := make(map[string][]netip.AddrPort)
-	for to, why := range s.cut {
-		remotes[why] = append(remotes[why], to)
+	for to, why := range reasons {
+		if why != "" {
+			remotes[why] = append(remotes[why], to)
+		}
 	}
 	var clauses []string
 	for why, to := range remotes {
@@ -132,15 +166,18 @@ func (s *segment) cutText() string {
 		if n := len(to) - 1; n > 0 {
 			who += fmt.Sprintf(" and %d more", n)
 		}
-		clauses = append(clauses, "super-frames to "+who+" are cut: "+why)
+		clauses = append(clauses, fmt.Sprintf(format, who, why))
 	}
 	slices.Sort(clauses)
-	return strings.Join(clauses, "; ")
+	return clauses
 }
 
 // closeIdle closes the egress devices that no path uses any more. It holds
 // d.mu.
 func (d *Daemon) closeIdle() {
+	if d.fast != nil {
+		d.closing("tcx hook", d.fast.closeIdle(d.segments))
+	}
 	used := make(map[*tunnelgso.Device]bool)
 	for _, s := range d.segments {
 		for _, t := range s.dialer.Tunnels() {

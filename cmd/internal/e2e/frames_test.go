@@ -16,7 +16,7 @@ import (
 
 // tiers runs a test in the fastest tier and in the others.
 func tiers(t *testing.T, f func(t *testing.T, tier string)) {
-	for _, tier := range []string{"auto", "offload", "portable"} {
+	for _, tier := range []string{"auto", "tunnel-gso", "offload", "portable"} {
 		t.Run(tier, func(t *testing.T) { f(t, tier) })
 	}
 }

@@ -51,6 +51,7 @@ func wires(t *testing.T, f func(t *testing.T, w lab.Wire, v6 bool, args ...strin
 		{"IPv4", lab.Wire{}, false, nil},
 		{"IPv4, portable tier", lab.Wire{}, false, []string{"--tier", "portable"}},
 		{"IPv4, offload tier", lab.Wire{}, false, []string{"--tier", "offload"}},
+		{"IPv4, tunnel-gso tier", lab.Wire{}, false, []string{"--tier", "tunnel-gso"}},
 		{"IPv4, no offloads on the wire", lab.Wire{NoOffload: true}, false, nil},
 		{"IPv6", lab.Wire{}, true, nil},
 		{"IPv6, portable tier", lab.Wire{}, true, []string{"--tier", "portable"}},

@@ -17,7 +17,7 @@ import (
 // TestFlowKeepsItsOrder sends numbered datagrams of one flow, super-frames and
 // single ones by turns: each arrives once, in order.
 func TestFlowKeepsItsOrder(t *testing.T) {
-	for _, tier := range []string{"portable", "offload", "tunnel-gso"} {
+	for _, tier := range []string{"portable", "offload", "tunnel-gso", "ebpf"} {
 		for _, wire := range []lab.Wire{{}, {NoOffload: true}, {MTU: 9000}} {
 			for _, v6 := range []bool{false, true} {
 				name := fmt.Sprintf("%s, mtu %d, offloads %v, IPv6 %v", tier, max(wire.MTU, 1500), !wire.NoOffload, v6)

@@ -200,7 +200,7 @@ func routedBothWays(t *testing.T, p *routedPair, size int64) {
 // TestRoutedPackets has tshark look at all that crosses the wire: as in
 // TestEveryPacketIsAsItShouldBe, and the inner Ethernet headers.
 func TestRoutedPackets(t *testing.T) {
-	for _, tier := range []string{"portable", "offload", "tunnel-gso"} {
+	for _, tier := range []string{"portable", "offload", "tunnel-gso", "ebpf"} {
 		t.Run(tier, func(t *testing.T) {
 			p := newRoutedPair(t, lab.Wire{NoOffload: true}, false, "--tier", tier)
 			file := p.a.File("routed.pcap")

@@ -47,11 +47,12 @@ func tierIs(t *testing.T, d *lab.Daemon, tier, why string) {
 
 func TestTierIsTheFastest(t *testing.T) {
 	p := newPair(t, lab.Wire{}, false)
+	needEBPF(t, p.daemon)
 	needWhole(t, p.daemon)
-	if st := status(t, p.daemon); st.Tier != "tunnel-gso" || st.WhyNotFaster != "" {
+	if st := status(t, p.daemon); st.Tier != "ebpf" || st.WhyNotFaster != "" {
 		t.Errorf("tier %s, why not faster: %q", st.Tier, st.WhyNotFaster)
 	}
-	tierIs(t, p.daemon, "tunnel-gso", "")
+	tierIs(t, p.daemon, "ebpf", "")
 	if out := run(t, p.a, "ip", "-br", "link"); !strings.Contains(out, "vtgso") {
 		t.Errorf("no egress device:\n%s", out)
 	}
@@ -64,8 +65,11 @@ func TestTierIsTheFastest(t *testing.T) {
 // TestNothingIsBypassed changes the host while traffic flows: whatever would
 // treat the daemon's datagrams keeps treating them.
 func TestNothingIsBypassed(t *testing.T) {
-	p := newPair(t, lab.Wire{}, false)
+	p := newPair(t, lab.Wire{}, false, "--tier", "tunnel-gso")
 	needWhole(t, p.daemon)
+	if st := status(t, p.daemon); st.Tier != "tunnel-gso" || st.WhyNotFaster != "the configuration says tunnel-gso" {
+		t.Errorf("tier %s, why not faster: %q", st.Tier, st.WhyNotFaster)
+	}
 	ping(t, p.a, "10.99.0.2")
 	blocked := func(t *testing.T) {
 		t.Helper()
@@ -157,7 +161,7 @@ func TestTierReasons(t *testing.T) {
 			if s := st.Segments[0]; s.Tier != c.tier || !strings.Contains(s.Reason, c.why) {
 				t.Errorf("segment tier %s, reason %q", s.Tier, s.Reason)
 			}
-			if st.Tier != "tunnel-gso" && st.WhyNotFaster == "" {
+			if st.Tier != "ebpf" && st.WhyNotFaster == "" {
 				t.Errorf("tier %s without a reason", st.Tier)
 			}
 		})

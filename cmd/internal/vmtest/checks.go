@@ -42,11 +42,16 @@ func report(text string) (*lab.Report, error) {
 	return &r, nil
 }
 
-// The first Linux with the tier tunnel-gso.
-const (
-	tunnelGSOMajor = 6
-	tunnelGSOMinor = 17
-)
+// since is the first Linux with a tier; 0.0 is any.
+func since(tier string) [2]int {
+	switch tier {
+	case "tunnel-gso":
+		return [2]int{6, 17}
+	case "ebpf":
+		return [2]int{6, 6}
+	}
+	return [2]int{}
+}
 
 // version reads major and minor number of a kernel's release.
 func version(release string) (major, minor int, err error) {
@@ -54,21 +59,22 @@ func version(release string) (major, minor int, err error) {
 	return major, minor, err
 }
 
-// hasTunnelGSO reports whether a kernel is new enough for tunnel-gso.
-func hasTunnelGSO(release string) bool {
+// hasTier reports whether a kernel is new enough for a tier.
+func hasTier(tier, release string) bool {
 	major, minor, err := version(release)
-	return err == nil && (major > tunnelGSOMajor || major == tunnelGSOMajor && minor >= tunnelGSOMinor)
+	first := since(tier)
+	return err == nil && slices.Compare([]int{major, minor}, first[:]) >= 0
 }
 
 // checkTier checks that the daemon names a tier that the kernel can have, and
 // says why when it is not the fastest.
 func checkTier(s *api.Status, release string) error {
 	switch {
-	case !slices.Contains([]string{"portable", "offload", "tunnel-gso"}, s.Tier):
+	case !slices.Contains([]string{"portable", "offload", "tunnel-gso", "ebpf"}, s.Tier):
 		return fmt.Errorf("status shows the tier %q", s.Tier)
-	case s.Tier == "tunnel-gso" && !hasTunnelGSO(release):
-		return fmt.Errorf("status shows tunnel-gso, which Linux %s does not have", release)
-	case s.Tier != "tunnel-gso" && s.WhyNotFaster == "":
+	case !hasTier(s.Tier, release):
+		return fmt.Errorf("status shows %s, which Linux %s does not have", s.Tier, release)
+	case s.Tier != "ebpf" && s.WhyNotFaster == "":
 		return fmt.Errorf("status shows the tier %s and not why it is not a faster one", s.Tier)
 	case len(s.Problems) > 0:
 		return fmt.Errorf("status shows problems: %s", strings.Join(s.Problems, "; "))
