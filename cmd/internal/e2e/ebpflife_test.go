@@ -2,13 +2,11 @@ package e2e
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"vtepd/cmd/internal/api"
 	"vtepd/cmd/internal/lab"
 )
 
@@ -153,22 +151,4 @@ func TestShortWayTooBig(t *testing.T) {
 	if lines := tshark(t, file); len(lines) > 0 {
 		t.Errorf("%d outer fragments", len(lines))
 	}
-}
-
-// TestShortWayTakesFewPrivileges has those of deploy/vtepd.service.
-func TestShortWayTakesFewPrivileges(t *testing.T) {
-	hosts := lab.Hosts(t, 2, lab.Wire{})
-	must(t, hosts[1].KernelVXLAN(42, []string{"10.99.0.2/24"}, "local", "192.0.2.2", "remote", "192.0.2.1"))
-	p, err := hosts[0].Start("setpriv", "--bounding-set", "-all,+net_admin,+net_bind_service,+bpf", "--inh-caps", "-all", "--no-new-privs", "--",
-		filepath.Join(bin, "vtepd"), "run", "--control", hosts[0].File("few"), "--tier", "ebpf",
-		"--vni", "42", "--local", "192.0.2.1", "--remote", "192.0.2.2", "--address", "10.99.0.1/24")
-	must(t, err)
-	must(t, p.WaitFor("forwarding", patience))
-	var st api.Status
-	decode(t, run(t, hosts[0], filepath.Join(bin, "vtepctl"), "-j", "--control", hosts[0].File("few"), "status"), &st)
-	if s := st.Segments[0]; st.Tier != "ebpf" || s.Tier != "ebpf" {
-		t.Errorf("tier %s, of the segment %s: %s, %s", st.Tier, s.Tier, st.WhyNotFaster, s.Reason)
-	}
-	ping(t, hosts[0], "10.99.0.2")
-	must(t, hosts[0].TCP(hosts[1], "10.99.0.2", 1<<20))
 }

@@ -64,7 +64,7 @@ func TestShortWayIsOff(t *testing.T) {
 		{"a queueing discipline", "tc qdisc add dev vx42 root tbf rate 1gbit burst 128kb latency 50ms", "tc qdisc del dev vx42 root",
 			"device vx42 has a queueing discipline, tbf", false},
 		{"an interface that does not cut super-frames", "ethtool -K u0 tx-udp_tnl-csum-segmentation off", "ethtool -K u0 tx-udp_tnl-csum-segmentation on",
-			"u0 does not cut tunnel super-frames", false},
+			"are cut: interface u0 does not cut tunnel super-frames", false},
 		{"a route without Ethernet", "ip tuntap add dev tun9 mode tun && ip link set tun9 up && ip route add 192.0.2.2/32 dev tun9", "ip link del tun9",
 			"tun9 has no Ethernet", true},
 	} {
