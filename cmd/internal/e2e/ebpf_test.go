@@ -137,6 +137,13 @@ func bothShort(t *testing.T, a, b end) {
 	}
 }
 
+// alike reports whether two ends count the same, but for a frame or two that a
+// host sent by itself, such as of MLD, between the looks at both.
+func alike(a, b api.Traffic) bool {
+	apart := func(a, b uint64) uint64 { return max(a, b) - min(a, b) }
+	return apart(a.Frames, b.Frames) <= 2 && apart(a.Bytes, b.Bytes) <= 2*150
+}
+
 // TestShortWay sends data over it, which must be the very same at the other
 // end; both ends count the same frames, and user space sees next to none.
 func TestShortWay(t *testing.T) {
@@ -165,7 +172,7 @@ func TestShortWay(t *testing.T) {
 						all, user = c.from.loads(t)
 						sent = all.since(sentBefore)
 						must(t, asWanted(sent.tx, user.since(sentUser).tx, uint64(size), true))
-						if sent.tx != got.rx || sent.rx != got.tx {
+						if !alike(sent.tx, got.rx) || !alike(sent.rx, got.tx) {
 							return fmt.Errorf("sent %+v, the other end counts %+v", sent, got)
 						}
 						return nil
