@@ -3,10 +3,11 @@ package fastpath
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"vtepd/encap/packet"
 	"vtepd/vtep"
 	"vtepd/vtep/fdb"
 )
@@ -18,20 +19,21 @@ type Mirror struct {
 	k   *Kernel
 	now func() fdb.Tick
 
-	mu       sync.Mutex // held for every change of the maps
-	segments map[*vtep.Segment]*mirrored
-	places   map[uint32]*place // by index
-	free     []uint32          // indexes that had a remote and have none
-	used     uint32            // indexes that ever had one
-	checked  uint32            // when the MACs heard were looked at last
+	// What Changed reads, without the lock.
+	published atomic.Pointer[map[*vtep.Segment]*mirrored]
 
-	dirty changes
+	mu      sync.Mutex        // guards what follows and every change of the above
+	places  map[uint32]*place // by index
+	free    []uint32          // indexes that had a remote and have none, longest first
+	used    uint32            // indexes that ever had one
+	checked uint32            // when the MACs heard were looked at last
 }
 
 // A mirrored segment.
 type mirrored struct {
 	seg     *vtep.Segment
 	device  uint32
+	indexes atomic.Pointer[map[*vtep.Remote]uint32] // a copy of what remotes says, for Changed
 	remotes map[*vtep.Remote]*place
 }
 
@@ -47,8 +49,9 @@ type place struct {
 
 // NewMirror makes a mirror that holds nothing. now is the time of the FDBs.
 func NewMirror(k *Kernel, now func() fdb.Tick) *Mirror {
-	return &Mirror{k: k, now: now, segments: make(map[*vtep.Segment]*mirrored), places: make(map[uint32]*place),
-		dirty: changes{macs: make(map[change]struct{}), wake: make(chan struct{}, 1)}}
+	m := &Mirror{k: k, now: now, places: make(map[uint32]*place)}
+	m.published.Store(&map[*vtep.Segment]*mirrored{})
+	return m
 }
 
 // ErrFull is returned when more than [MaxRemotes] remotes should take the fast
@@ -61,7 +64,7 @@ var ErrFull = errors.New("fastpath: too many remotes for the fast path")
 func (m *Mirror) Set(seg *vtep.Segment, device int, remotes map[*vtep.Remote]Remote) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.segments[seg]
+	s := (*m.published.Load())[seg]
 	if s != nil && s.device != uint32(device) {
 		m.drop(s)
 		s = nil
@@ -71,14 +74,16 @@ func (m *Mirror) Set(seg *vtep.Segment, device int, remotes map[*vtep.Remote]Rem
 			return nil
 		}
 		s = &mirrored{seg: seg, device: uint32(device), remotes: make(map[*vtep.Remote]*place)}
-		m.segments[seg] = s
-		m.dirty.watch(seg, true)
+		s.publish()
+		m.publish(seg, s)
 	}
+	var gone []*place
 	for r, p := range s.remotes {
 		if _, stays := remotes[r]; !stays {
-			m.forget(s, p)
+			gone = append(gone, p)
 		}
 	}
+	m.forget(s, gone)
 	var errs []error
 	fresh := false
 	for r, spec := range remotes {
@@ -87,8 +92,9 @@ func (m *Mirror) Set(seg *vtep.Segment, device int, remotes map[*vtep.Remote]Rem
 		fresh = fresh || is
 	}
 	if fresh {
+		s.publish()
 		seg.FDB().Range(func(e fdb.Entry) bool {
-			m.mac(s, e.MAC)
+			m.sync(s, e.MAC)
 			return true
 		})
 	}
@@ -96,6 +102,24 @@ func (m *Mirror) Set(seg *vtep.Segment, device int, remotes map[*vtep.Remote]Rem
 		m.drop(s)
 	}
 	return errors.Join(errs...)
+}
+
+// publish tells Changed of a segment, or with nil that it is out.
+func (m *Mirror) publish(seg *vtep.Segment, s *mirrored) {
+	next := maps.Clone(*m.published.Load())
+	if next[seg] = s; s == nil {
+		delete(next, seg)
+	}
+	m.published.Store(&next)
+}
+
+// publish tells Changed of the segment's remotes.
+func (s *mirrored) publish() {
+	next := make(map[*vtep.Remote]uint32, len(s.remotes))
+	for r, p := range s.remotes {
+		next[r] = p.index
+	}
+	s.indexes.Store(&next)
 }
 
 // put writes a remote into the maps. It reports whether it was not there.
@@ -109,7 +133,7 @@ func (m *Mirror) put(s *mirrored, r *vtep.Remote, spec *Remote) (fresh bool, err
 		return false, nil
 	}
 	if p != nil && p.peer != peer {
-		m.forget(s, p)
+		m.forget(s, []*place{p})
 		p = nil
 	}
 	if p == nil {
@@ -124,7 +148,7 @@ func (m *Mirror) put(s *mirrored, r *vtep.Remote, spec *Remote) (fresh bool, err
 		err = errors.Join(err, m.k.in.Peers.Put(&peer, p.index))
 	}
 	if err != nil {
-		m.forget(s, p)
+		m.forget(s, []*place{p})
 		return false, err
 	}
 	return fresh, nil
@@ -133,11 +157,11 @@ func (m *Mirror) put(s *mirrored, r *vtep.Remote, spec *Remote) (fresh bool, err
 // place gives a remote an index, nil when there is none left.
 func (m *Mirror) place(s *mirrored, r *vtep.Remote) *place {
 	p := &place{seg: s.seg, remote: r}
-	if n := len(m.free); n > 0 {
-		p.index, m.free = m.free[n-1], m.free[:n-1]
-	} else if m.used < MaxRemotes {
+	if m.used < MaxRemotes {
 		p.index = m.used
 		m.used++
+	} else if len(m.free) > 0 {
+		p.index, m.free = m.free[0], m.free[1:]
 	} else {
 		return nil
 	}
@@ -146,76 +170,46 @@ func (m *Mirror) place(s *mirrored, r *vtep.Remote) *place {
 	return p
 }
 
-// forget takes a remote out, and the MACs behind it.
-func (m *Mirror) forget(s *mirrored, p *place) {
-	var index uint32 // another remote may have become the one that is heard
-	if m.k.in.Peers.Lookup(&p.peer, &index) == nil && index == p.index {
-		_ = m.k.in.Peers.Delete(&p.peer)
+// forget takes remotes of a segment out, and the MACs behind them.
+func (m *Mirror) forget(s *mirrored, gone []*place) {
+	if len(gone) == 0 {
+		return
 	}
-	_ = m.k.in.Remotes.Put(p.index, &remoteValue{})
-	m.tally(p)
-	delete(s.remotes, p.remote)
-	delete(m.places, p.index)
-	m.forgetMACs(func(k *macKey, v *macValue) bool { return v.Remote == p.index })
-	m.free = append(m.free, p.index)
+	was := make(map[uint32]bool, len(gone))
+	for _, p := range gone {
+		was[p.index] = true
+		delete(s.remotes, p.remote)
+	}
+	s.publish()
+	for _, p := range gone {
+		var index uint32 // another remote may have become the one that is heard
+		if m.k.in.Peers.Lookup(&p.peer, &index) == nil && index == p.index {
+			_ = m.k.in.Peers.Delete(&p.peer)
+		}
+		_ = m.k.in.Remotes.Put(p.index, &remoteValue{})
+		m.tally(p)
+		delete(m.places, p.index)
+		m.free = append(m.free, p.index)
+	}
+	m.resync(s, func(remote uint32) bool { return was[remote] })
 }
 
 // drop takes a segment out.
 func (m *Mirror) drop(s *mirrored) {
-	m.dirty.watch(s.seg, false)
+	m.publish(s.seg, nil)
+	var all []*place
 	for _, p := range s.remotes {
-		m.forget(s, p)
+		all = append(all, p)
 	}
-	delete(m.segments, s.seg)
+	m.forget(s, all)
+	m.resync(s, func(uint32) bool { return true })
 }
-
-// mac brings the entry of one MAC in step with the FDB.
-func (m *Mirror) mac(s *mirrored, mac packet.MAC) {
-	key := macKey{Device: s.device, MAC: mac}
-	if e, ok := s.seg.FDB().Get(mac); ok {
-		if r := s.seg.RemoteAt(e.Dest); r != nil {
-			if p := s.remotes[r]; p != nil {
-				// One that finds no room is left to user space.
-				_ = m.k.in.MACs.Put(&key, &macValue{Remote: p.index})
-				return
-			}
-		}
-	}
-	_ = m.k.in.MACs.Delete(&key)
-}
-
-// forgetMACs takes out the MACs for which f is true.
-func (m *Mirror) forgetMACs(f func(*macKey, *macValue) bool) {
-	var gone []macKey
-	m.eachMAC(func(k *macKey, v *macValue) {
-		if f(k, v) {
-			gone = append(gone, *k)
-		}
-	})
-	for i := range gone {
-		_ = m.k.in.MACs.Delete(&gone[i])
-	}
-}
-
-// eachMAC calls f with each MAC. Those that come or go meanwhile may be missed.
-func (m *Mirror) eachMAC(f func(*macKey, *macValue)) {
-	var k macKey
-	var v macValue
-	for it := m.k.in.MACs.Iterate(); it.Next(&k, &v); {
-		f(&k, &v)
-	}
-}
-
-// Changed is told that the FDB of a segment has something else for a MAC now.
-// It never waits, and may be called under the FDB's lock.
-func (m *Mirror) Changed(seg *vtep.Segment, mac packet.MAC) { m.dirty.add(seg, mac) }
 
 // lookPeriod is how often the time that MACs were heard is brought back to the
-// FDB: often enough for the shortest ageing that [config] takes.
+// FDB: an ageing of some seconds should still be about that.
 const lookPeriod = time.Second
 
-// Run carries out what Changed is told, and tells the FDBs what was heard, until
-// ctx ends.
+// Run tells the FDBs what was heard, until ctx ends.
 func (m *Mirror) Run(ctx context.Context) error {
 	t := time.NewTicker(lookPeriod)
 	defer t.Stop()
@@ -223,21 +217,8 @@ func (m *Mirror) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-m.dirty.wake:
-			m.carryOut()
 		case <-t.C:
 			m.Tally()
-		}
-	}
-}
-
-// carryOut brings the maps in step with what changed.
-func (m *Mirror) carryOut() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, c := range m.dirty.take() {
-		if s := m.segments[c.seg]; s != nil {
-			m.mac(s, c.mac)
 		}
 	}
 }
@@ -246,18 +227,9 @@ func (m *Mirror) carryOut() {
 func (m *Mirror) Keep(f func(*vtep.Segment) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for seg, s := range m.segments {
+	for seg, s := range *m.published.Load() {
 		if !f(seg) {
 			m.drop(s)
 		}
-	}
-}
-
-// Close takes everything out. The Kernel stays its owner's.
-func (m *Mirror) Close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.segments {
-		m.drop(s)
 	}
 }

@@ -1,11 +1,12 @@
 package fastpath
 
 import (
-	"context"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -25,29 +26,13 @@ func (r *rig) macs() map[packet.MAC]uint32 {
 	return out
 }
 
-// running has the mirror work until the test ends.
-func (r *rig) running() {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- r.m.Run(ctx) }()
-	r.t.Cleanup(func() { stop(); must(r.t, <-done) })
-}
-
-// eventually waits for what the mirror does in its own time.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for until := time.Now().Add(5 * time.Second); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("%s: not within 5 s", what)
-		}
-	}
-}
+// places returns the places of the rig's segment.
+func (r *rig) places() map[*vtep.Remote]*place { return (*r.m.published.Load())[r.seg].remotes }
 
 // TestMirrorFollowsTheFDB: the maps have the MACs behind the remotes that take
 // the fast path, wherever an entry comes from.
 func TestMirrorFollowsTheFDB(t *testing.T) {
 	r := newRig(t)
-	r.running()
 	other := r.name(netip.MustParseAddr("192.0.2.3"))
 	second := r.spec
 	second.Dst = other.VTEP().Addr
@@ -57,20 +42,26 @@ func TestMirrorFollowsTheFDB(t *testing.T) {
 		return func() bool { have, ok := r.macs()[mac]; return ok && have == index }
 	}
 	gone := func() bool { _, ok := r.macs()[mac]; return !ok }
-	first := r.m.segments[r.seg].remotes[r.remote].index
+	now := func(what string, f func() bool) { // at once, without anybody running
+		t.Helper()
+		if !f() {
+			t.Errorf("%s: the maps have %v", what, r.macs())
+		}
+	}
+	first := r.places()[r.remote].index
 
 	table.Learn(mac, r.remote.Dest(), 100)
-	eventually(t, "learned", is(first))
+	now("learned", is(first))
 	table.Learn(mac, other.Dest(), 100)
-	eventually(t, "moved to one that is not on the fast path", gone)
+	now("moved to one that is not on the fast path", gone)
 	must(t, r.m.Set(r.seg, r.device, map[*vtep.Remote]Remote{r.remote: r.spec, other: second}))
-	eventually(t, "which is now", is(r.m.segments[r.seg].remotes[other].index))
+	now("which is now", is(r.places()[other].index))
 	table.Delete(mac)
-	eventually(t, "deleted", gone)
+	now("deleted", gone)
 	table.Put(fdb.Entry{MAC: mac, Dest: other.Dest(), State: fdb.Permanent, Source: fdb.Operator})
-	eventually(t, "an operator's", is(r.m.segments[r.seg].remotes[other].index))
+	now("an operator's", is(r.places()[other].index))
 	must(t, r.m.Set(r.seg, r.device, map[*vtep.Remote]Remote{r.remote: r.spec}))
-	eventually(t, "its remote taken off", gone)
+	now("its remote taken off", gone)
 	if _, ok := r.macs()[theirMAC]; !ok {
 		t.Error("the other remote's went with it")
 	}
@@ -85,8 +76,59 @@ func TestMirrorFollowsTheFDB(t *testing.T) {
 	for it := r.k.in.Peers.Iterate(); it.Next(&peer, &index); {
 		t.Errorf("the segment is gone: peer %+v is not", peer)
 	}
-	if len(r.m.places) != 0 || len(r.m.dirty.watched) != 0 {
-		t.Errorf("left: %d places, %d watched", len(r.m.places), len(r.m.dirty.watched))
+	if len(r.m.places) != 0 || len(*r.m.published.Load()) != 0 {
+		t.Errorf("left: %d places, %d segments", len(r.m.places), len(*r.m.published.Load()))
+	}
+}
+
+// TestMirrorUnderFire has workers learn, move and lose MACs while remotes come
+// and go: in the end the maps say what the FDB says.
+func TestMirrorUnderFire(t *testing.T) {
+	r := newRig(t)
+	other := r.name(netip.MustParseAddr("192.0.2.3"))
+	second := r.spec
+	second.Dst = other.VTEP().Addr
+	both := map[*vtep.Remote]Remote{r.remote: r.spec, other: second}
+	one := map[*vtep.Remote]Remote{r.remote: r.spec}
+	table := r.seg.FDB()
+	var workers sync.WaitGroup
+	for range 2 {
+		workers.Go(func() {
+			for range 3000 {
+				mac := packet.MAC{2, 0, 0, 0, 1, byte(rand.IntN(16))}
+				switch rand.IntN(3) {
+				case 0:
+					table.Learn(mac, r.remote.Dest(), 100)
+				case 1:
+					table.Learn(mac, other.Dest(), 100)
+				default:
+					table.Delete(mac)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { workers.Wait(); close(done) }()
+	for busy := true; busy; {
+		for _, remotes := range []map[*vtep.Remote]Remote{both, one, nil, one} {
+			if err := r.m.Set(r.seg, r.device, remotes); err != nil {
+				t.Error(err)
+			}
+		}
+		select {
+		case <-done:
+			busy = false
+		default:
+		}
+	}
+	must(t, r.m.Set(r.seg, r.device, both))
+	want := make(map[packet.MAC]uint32)
+	table.Range(func(e fdb.Entry) bool {
+		want[e.MAC] = r.places()[r.seg.RemoteAt(e.Dest)].index
+		return true
+	})
+	if got := r.macs(); !maps.Equal(got, want) {
+		t.Errorf("the maps have\n%v, the FDB\n%v", got, want)
 	}
 }
 
@@ -193,8 +235,8 @@ func TestRefused(t *testing.T) {
 			if err := r.m.Set(other, 9, map[*vtep.Remote]Remote{r.remote: spec}); err == nil {
 				t.Error("accepted")
 			}
-			if len(r.m.segments) != 1 || len(r.m.places) != 1 {
-				t.Errorf("%d segments, %d places", len(r.m.segments), len(r.m.places))
+			if len(*r.m.published.Load()) != 1 || len(r.m.places) != 1 {
+				t.Errorf("%d segments, %d places", len(*r.m.published.Load()), len(r.m.places))
 			}
 		})
 	}

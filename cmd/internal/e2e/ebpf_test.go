@@ -51,7 +51,7 @@ func needEBPF(t *testing.T, d *lab.Daemon) {
 }
 
 // carried is what crossed an end: all that its daemon counted, and what of it
-// crossed the device's queues, which is what user space carried: the short way
+// crossed the device's queues, which is what user space carried: the fast path
 // goes past them. Bytes are of frames; of the device super-frames count as
 // one.
 type carried struct{ rx, tx api.Traffic }
@@ -119,12 +119,12 @@ func asWanted(all, user api.Traffic, size uint64, short bool) error {
 	case all.Bytes < size:
 		return fmt.Errorf("%d bytes are counted of %d", all.Bytes, size)
 	case short && user.Bytes > size/50, !short && user.Bytes < size:
-		return fmt.Errorf("the short way is wanted: %v, but user space carried %d of %d bytes", short, user.Bytes, size)
+		return fmt.Errorf("the fast path is wanted: %v, but user space carried %d of %d bytes", short, user.Bytes, size)
 	}
 	return nil
 }
 
-// bothShort checks that connections between two ends go the short way in both
+// bothShort checks that connections between two ends go the fast path in both
 // directions and over both families.
 func bothShort(t *testing.T, a, b end) {
 	t.Helper()
@@ -144,9 +144,9 @@ func alike(a, b api.Traffic) bool {
 	return apart(a.Frames, b.Frames) <= 2 && apart(a.Bytes, b.Bytes) <= 2*150
 }
 
-// TestShortWay sends data over it, which must be the very same at the other
+// TestFastPath sends data over it, which must be the very same at the other
 // end; both ends count the same frames, and user space sees next to none.
-func TestShortWay(t *testing.T) {
+func TestFastPath(t *testing.T) {
 	size := int64(100 << 20)
 	if testing.Short() {
 		size = 10 << 20
@@ -190,8 +190,8 @@ func TestShortWay(t *testing.T) {
 	}
 }
 
-// TestShortWayWithTheKernel has the kernel's vxlan device at the other end.
-func TestShortWayWithTheKernel(t *testing.T) {
+// TestFastPathWithTheKernel has the kernel's vxlan device at the other end.
+func TestFastPathWithTheKernel(t *testing.T) {
 	for _, w := range []lab.Wire{{}, {MTU: 9000}} {
 		t.Run(fmt.Sprintf("mtu %d", max(1500, w.MTU)), func(t *testing.T) {
 			p := newPair(t, w, false)

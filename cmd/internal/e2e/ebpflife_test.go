@@ -10,9 +10,9 @@ import (
 	"vtepd/cmd/internal/lab"
 )
 
-// TestShortWayOutlivesWhatHappens keeps a connection while the daemon, its
+// TestFastPathOutlivesWhatHappens keeps a connection while the daemon, its
 // device and its underlay go and come.
-func TestShortWayOutlivesWhatHappens(t *testing.T) {
+func TestFastPathOutlivesWhatHappens(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{})
 	bothShort(t, a, b)
 	live := newLive(t, a.Host, b.Host, "10.99.0.2")
@@ -64,9 +64,9 @@ func TestShortWayOutlivesWhatHappens(t *testing.T) {
 	})
 }
 
-// TestShortWayFollowsMACs moves a MAC from one VTEP to another, under a
+// TestFastPathFollowsMACs moves a MAC from one VTEP to another, under a
 // connection with a host that is behind it.
-func TestShortWayFollowsMACs(t *testing.T) {
+func TestFastPathFollowsMACs(t *testing.T) {
 	hosts := lab.Hosts(t, 3, lab.Wire{})
 	a := end{hosts[0], vtepd(t, hosts[0], "--vni", "42", "--local", "192.0.2.1", "--remote", "192.0.2.2,192.0.2.3", "--address", "10.99.0.1/24")}
 	needEBPF(t, a.d)
@@ -91,9 +91,9 @@ func TestShortWayFollowsMACs(t *testing.T) {
 	}
 }
 
-// TestShortWayKeepsMACs: a MAC that only the short way hears does not age; one
+// TestFastPathKeepsMACs: a MAC that only the fast path hears does not age; one
 // that nobody hears does.
-func TestShortWayKeepsMACs(t *testing.T) {
+func TestFastPathKeepsMACs(t *testing.T) {
 	p := newPair(t, lab.Wire{}, false, "--ageing", "3s")
 	needEBPF(t, p.daemon)
 	a := end{p.a, p.daemon}
@@ -128,9 +128,9 @@ func TestShortWayKeepsMACs(t *testing.T) {
 	}
 }
 
-// TestShortWayTooBig shrinks the path under a connection whose segments then
+// TestFastPathTooBig shrinks the path under a connection whose segments then
 // are too large: its end is told, and it goes on.
-func TestShortWayTooBig(t *testing.T) {
+func TestFastPathTooBig(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{}, "--mtu", "1450")
 	bothShort(t, a, b)
 	must(t, a.TCP(b.Host, "10.99.0.2", 4<<20))

@@ -30,11 +30,11 @@ func nftChain(family, hook, rule string) string {
 
 const noTable = "nft list tables | sed 's/^/delete /' | nft -f -"
 
-// TestShortWayIsOff changes the host of one end while it forwards: what would
+// TestFastPathIsOff changes the host of one end while it forwards: what would
 // treat the datagrams of the daemon, or the frames of the device, goes on treating
 // them, and status says why connections go by user space. When it is gone they
-// take the short way again.
-func TestShortWayIsOff(t *testing.T) {
+// take the fast path again.
+func TestFastPathIsOff(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{})
 	bothShort(t, a, b)
 	live := newLive(t, a.Host, b.Host, "10.99.0.2")

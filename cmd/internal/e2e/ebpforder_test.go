@@ -28,9 +28,9 @@ func steer(t *testing.T, h *lab.Host) {
 	run(t, h, "sh", "-c", "for q in /sys/class/net/*/queues/rx-*/rps_cpus; do echo 1 > $q; done")
 }
 
-// TestShortWayKeepsOrder: the beginning of a connection is by user space, all
+// TestFastPathKeepsOrder: the beginning of a connection is by user space, all
 // else is not; whatever makes it change its way, nothing is overtaken.
-func TestShortWayKeepsOrder(t *testing.T) {
+func TestFastPathKeepsOrder(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{}, "--workers", "2")
 	for _, e := range []end{a, b} {
 		steer(t, e.Host)

@@ -7,9 +7,9 @@ import (
 	"vtepd/cmd/internal/lab"
 )
 
-// TestShortWayAfterReload: what a new configuration says holds for connections
-// that are on the short way, at once.
-func TestShortWayAfterReload(t *testing.T) {
+// TestFastPathAfterReload: what a new configuration says holds for connections
+// that are on the fast path, at once.
+func TestFastPathAfterReload(t *testing.T) {
 	hosts := lab.Hosts(t, 2, lab.Wire{})
 	file := func(more, beside string) string {
 		return fmt.Sprintf("underlay: {local: 192.0.2.1}\nsegments:\n%s%s",

@@ -155,12 +155,12 @@ func (h *hijack) hears(t *testing.T, payload string, limit time.Duration) bool {
 }
 
 // drained is longer than what the programs wait before a connection takes the
-// short way again.
+// fast path again.
 const drained = 300 * time.Millisecond
 
-// onShortWay has the connection hear a segment, which must come by the short
+// onFastPath has the connection hear a segment, which must come by the short
 // way; it may take it only after a pause.
-func (h *hijack) onShortWay(t *testing.T) {
+func (h *hijack) onFastPath(t *testing.T) {
 	t.Helper()
 	must(t, lab.Until(patience, func() error {
 		time.Sleep(drained)
@@ -185,9 +185,9 @@ segments:
   - {vni: 43, remotes: [192.0.2.2]}
 `
 
-// TestShots fires at a connection on the short way: what is not its peer's
+// TestShots fires at a connection on the fast path: what is not its peer's
 // segment in a good datagram of its peer's VTEP is user space's to judge, and
-// counted as if there were no short way.
+// counted as if there were no fast path.
 func TestShots(t *testing.T) {
 	h := newHijack(t, hijacked, outer{}, 42)
 	run(t, h.a.Host, "ip", "link", "set", "u0", "promisc", "on")
@@ -217,12 +217,12 @@ func TestShots(t *testing.T) {
 		{"an outer mark that the inner packet cannot bear", shot{o: outer{tos: 3}}, "ecn", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h.onShortWay(t)
+			h.onFastPath(t)
 			if c.s.src == "own" {
 				c.s.src = mac(t, h.a.Host, "vx42")
 			}
 			before := dropped(t, h.a, c.reason)
-			for range 2 { // the first one may find the short way shut
+			for range 2 { // the first one may find the fast path shut
 				h.shoot(t, c.s, "evil")
 				heard := h.hears(t, "evil", 50*time.Millisecond)
 				if heard {
@@ -278,7 +278,7 @@ segments: [{vni: 42, address: 10.99.0.1/24, MORE}]
 	})
 	t.Run("a remote with a port and a VNI of its own", func(t *testing.T) {
 		h := newHijack(t, segment("remotes: [{ip: 192.0.2.2, port: 4790, vni: 77}], static: [{mac: "+station+", dst: {ip: 192.0.2.2, port: 4790, vni: 77}}]"), outer{}, 42)
-		h.onShortWay(t)
+		h.onFastPath(t)
 		for range 2 {
 			h.shoot(t, shot{o: outer{dport: 4790}, vni: 77}, "evil")
 			if h.hears(t, "evil", drained) {

@@ -111,9 +111,9 @@ func transferFrom(from, to *lab.Host, src, dst string, port, tos int) error {
 	})
 }
 
-// TestShortWayOnTheWire has tshark look at what the short way sends, and at
+// TestFastPathOnTheWire has tshark look at what the fast path sends, and at
 // the same flows of the offload tier.
-func TestShortWayOnTheWire(t *testing.T) {
+func TestFastPathOnTheWire(t *testing.T) {
 	ports := make(map[string][]string) // the source ports of flows, by tier
 	for _, c := range []struct {
 		tier string
@@ -177,9 +177,9 @@ func TestShortWayOnTheWire(t *testing.T) {
 	}
 }
 
-// TestShortWayTakesMarks has a switch mark what it forwards as having met
+// TestFastPathTakesMarks has a switch mark what it forwards as having met
 // congestion: the inner packets bear the mark, and are whole.
-func TestShortWayTakesMarks(t *testing.T) {
+func TestFastPathTakesMarks(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		for _, c := range []struct{ name, addr, file, counter string }{
 			{"IPv4", "10.99.0.2", "netstat", "InCEPkts"}, {"IPv6", "fd42::2", "snmp6", "Ip6InCEPkts"},

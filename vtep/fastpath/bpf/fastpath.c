@@ -405,8 +405,10 @@ int from_local(struct __sk_buff *skb)
 	// and nothing may overtake what user space has of the flow then.
 	if (!fast(&f, able) || !r)
 		return TCX_NEXT;
-	if (bpf_skb_adjust_room(skb, OVERHEAD, BPF_ADJ_ROOM_MAC, GROW))
-		return TCX_NEXT; // no memory: it is as it was
+	if (bpf_skb_adjust_room(skb, OVERHEAD, BPF_ADJ_ROOM_MAC, GROW)) {
+		fast(&f, 0); // no memory: the frame is as it was
+		return TCX_NEXT;
+	}
 	count(skb, &f, index, 0);
 	if (!wrap(skb, &f, r))
 		return TCX_DROP;
@@ -516,8 +518,10 @@ int to_local(struct __sk_buff *skb)
 		m->heard = now;
 	// The protocol is said for bpf_skb_ecn_set_ce.
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (f.v6 ? DECAP_L3_IPV6 : 0);
-	if (bpf_skb_adjust_room(skb, -OVERHEAD, BPF_ADJ_ROOM_MAC, flags))
+	if (bpf_skb_adjust_room(skb, -OVERHEAD, BPF_ADJ_ROOM_MAC, flags)) {
+		fast(&f, 0);
 		return TCX_NEXT;
+	}
 	count(skb, &f, index, 1);
 	struct ethhdr eth = {.h_proto = f.type};
 	__builtin_memcpy(eth.h_dest, f.dst, ETH_ALEN);
