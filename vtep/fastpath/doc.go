@@ -17,8 +17,10 @@
 // bpf_skb_adjust_room (net/core/filter.c, Linux 6.18) leaves two things to be
 // wished for. Growing a super-frame it cannot ask for an outer UDP checksum, so
 // the datagrams have none, which over IPv4 is what RFC 7348 §5 recommends; the
-// connection's own checksum covers what matters. Over IPv6 it would be an error,
-// so these go the other way. Shrinking one it does not clear the tunnel's bits,
-// which a network card that it is forwarded to would take for orders; so only
-// connections that end at a socket of this host are unwrapped here.
+// connection's own checksum covers what matters. Receivers join no such
+// datagrams, so super-frames that would be cut on the way go through user space.
+// Over IPv6 it would be an error, so all frames do. Shrinking one it does not
+// clear the tunnel's bits, which a network card that it is forwarded to would
+// take for orders; so only connections that end at a socket of this host are
+// unwrapped here.
 package fastpath

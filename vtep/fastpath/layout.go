@@ -19,6 +19,7 @@ const (
 const (
 	flagTOSInherit = 1
 	flagDF         = 2
+	flagWhole      = 4
 )
 
 // A Remote is how the programs reach a VTEP, and know its datagrams.
@@ -35,6 +36,7 @@ type Remote struct {
 	TOS, TTL    uint8
 	TOSInherit  bool
 	DF          bool
+	Whole       bool     // super-frames leave by it as they are; else user space cuts them
 	SrcPorts    []uint16 // the source ports, chosen by the inner flow; 64 at most
 }
 
@@ -96,6 +98,9 @@ func (r *Remote) value(device int) (remoteValue, peerKey, error) {
 	}
 	if r.DF {
 		v.Flags |= flagDF
+	}
+	if r.Whole {
+		v.Flags |= flagWhole
 	}
 	for i, p := range r.SrcPorts {
 		binary.BigEndian.PutUint16(v.PortOf[i][:], p)

@@ -242,6 +242,7 @@ func TestFromLocalLeaves(t *testing.T) {
 		})
 	}
 	for _, s := range []segmentOf{good, other} {
+		r.begin(s) // some of the above took it along
 		if v, _ := r.fromLocal(s); v != redirected {
 			t.Errorf("the connection itself: verdict %d", v)
 		}
@@ -373,6 +374,39 @@ func TestToLocalUnwraps(t *testing.T) {
 	}
 	if v, _ := r.run(r.k.in.ToLocal, r.device, wrapped(t, fromThem(), good.frame(t))); v != next {
 		t.Errorf("by another interface: verdict %d", v)
+	}
+}
+
+// TestTrainsKeepOrder: user space takes trains of datagrams apart, which may be
+// of several connections; none of them may be overtaken.
+func TestTrainsKeepOrder(t *testing.T) {
+	r := newRig(t)
+	s := segmentOf{back: true, payload: 20}
+	s.src, s.dst = connect(t, ours4, theirs4)
+	r.begin(s)
+	single := wrapped(t, fromThem(), s.frame(t))
+	elsewhere := fromThem()
+	elsewhere.SrcPort++
+	other := wrapped(t, elsewhere, s.frame(t))
+	if v, _ := r.run(r.k.in.ToLocal, r.underlay, single); v != redirected {
+		t.Fatalf("before: verdict %d", v)
+	}
+	foreign := s
+	foreign.src++ // of another connection, behind the same outer headers
+	train := wrapped(t, fromThem(), append(foreign.frame(t), single[42:]...))
+	if v, _ := r.run(r.k.in.ToLocal, r.underlay, train); v != next {
+		t.Fatalf("a train: verdict %d", v)
+	}
+	if v, _ := r.run(r.k.in.ToLocal, r.underlay, single); v != next {
+		t.Errorf("a datagram behind a train: verdict %d", v)
+	}
+	r.begin(s)
+	if v, _ := r.run(r.k.in.ToLocal, r.underlay, other); v != redirected {
+		t.Errorf("by another source port: verdict %d", v)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if v, _ := r.run(r.k.in.ToLocal, r.underlay, single); v != redirected {
+		t.Errorf("after a pause: verdict %d", v)
 	}
 }
 

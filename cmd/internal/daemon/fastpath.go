@@ -37,7 +37,8 @@ func (d *Daemon) accelerate(s *segment, k *look) {
 		return
 	}
 	before := s.slow
-	s.fast, s.slow = make(map[*vtep.Remote]fastpath.Remote), make(map[netip.AddrPort]string)
+	s.fast = make(map[*vtep.Remote]fastpath.Remote)
+	s.slow, s.bulk = make(map[netip.AddrPort]string), make(map[netip.AddrPort]string)
 	for _, r := range s.engine.Remotes() {
 		v := r.VTEP()
 		to := netip.AddrPortFrom(v.Addr, v.Port)
@@ -50,9 +51,14 @@ func (d *Daemon) accelerate(s *segment, k *look) {
 			why = d.slow(s, to, l, k)
 		}
 		s.slow[to] = why
-		if why == "" {
-			s.fast[r] = s.fastRemote(r, l)
+		if why != "" {
+			continue
 		}
+		whole := k.cuts(l.Device)
+		if !whole {
+			s.bulk[to] = uncut(l.Device)
+		}
+		s.fast[r] = s.fastRemote(r, l, whole)
 	}
 	if err := d.fast.mirror.Set(s.engine, s.dev.Index, s.fast); err != nil {
 		s.logger(d.log).Warn("some connections stay off the fast path", zap.Error(err))
@@ -74,9 +80,6 @@ func (d *Daemon) slow(s *segment, to netip.AddrPort, l path.Lookup, k *look) str
 	}
 	if why := d.redirectable(s, to, l, k); why != "" {
 		return why
-	}
-	if !k.cuts(l.Device) {
-		return uncut(l.Device)
 	}
 	if why := k.reason(bypass.Flow{Src: to.Addr(), Dst: s.v4, Port: s.cfg.Port, Device: l.Device, In: true}); why != "" {
 		return why
@@ -106,8 +109,10 @@ func hookOnce(hooks map[int]io.Closer, ifIndex int, hook func(int) (io.Closer, e
 	return err
 }
 
-// fastRemote is what the programs need to know of a remote.
-func (s *segment) fastRemote(r *vtep.Remote, l path.Lookup) fastpath.Remote {
+// fastRemote is what the programs need to know of a remote. Its super-frames
+// leave by them only whole: what the kernel cuts has no outer checksum, and is not
+// joined again at the other end.
+func (s *segment) fastRemote(r *vtep.Remote, l path.Lookup, whole bool) fastpath.Remote {
 	v, c := r.VTEP(), s.cfg
 	ttl := c.TTL.Value
 	if ttl == 0 {
@@ -116,7 +121,7 @@ func (s *segment) fastRemote(r *vtep.Remote, l path.Lookup) fastpath.Remote {
 	return fastpath.Remote{Src: s.v4, Dst: v.Addr, Port: v.Port, VNI: v.VNI, Egress: l.IfIndex,
 		Heard: s.engine.Hears(r), OurPort: c.Port, OurVNI: c.VNI,
 		FrameLimit: r.FrameLimit(), DeviceLimit: s.deviceMTU + packet.EthernetLen,
-		TOS: c.TOS.Value, TTL: ttl, TOSInherit: c.TOS.Inherit, DF: c.DF == config.DFSet, SrcPorts: s.dialer.SourcePorts()}
+		TOS: c.TOS.Value, TTL: ttl, TOSInherit: c.TOS.Inherit, DF: c.DF == config.DFSet, Whole: whole, SrcPorts: s.dialer.SourcePorts()}
 }
 
 // closeIdle forgets the segments that are gone, and takes the hooks from

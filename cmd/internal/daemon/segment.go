@@ -47,6 +47,7 @@ type segment struct {
 	unreachable map[netip.Addr]bool        // remotes that there is no route to
 	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
 	slow        map[netip.AddrPort]string  // by remote, why connections with it do not take the fast path; "" if they do
+	bulk        map[netip.AddrPort]string  // of the others, why their super-frames do not
 	fast        map[*vtep.Remote]fastpath.Remote
 	made        uint64                 // remotes the engine had made at the last look
 	stale       bool                   // a control plane changed something after it

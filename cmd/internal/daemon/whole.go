@@ -135,7 +135,8 @@ func (d *Daemon) reached(s *segment) (tier, reason string) {
 	var clauses []string
 	if d.tier.fast {
 		clauses = append(clauses, clauseEach("TCP with %s goes through user space: %s", s.slow)...)
-		if len(s.fast) > 0 || len(s.slow) == 0 {
+		clauses = append(clauses, clauseEach("TCP super-frames with %s go through user space: %s", s.bulk)...)
+		if len(s.fast) > len(s.bulk) || len(s.slow) == 0 {
 			return tier, strings.Join(clauses, "; ")
 		}
 		tier = "offload"

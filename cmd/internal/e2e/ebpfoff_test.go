@@ -63,8 +63,6 @@ func TestFastPathIsOff(t *testing.T) {
 			"tc qdisc del dev vx42 clsact", "device vx42 has traffic-control filters for what leaves", false},
 		{"a queueing discipline", "tc qdisc add dev vx42 root tbf rate 1gbit burst 128kb latency 50ms", "tc qdisc del dev vx42 root",
 			"device vx42 has a queueing discipline, tbf", false},
-		{"an interface that does not cut super-frames", "ethtool -K u0 tx-udp_tnl-csum-segmentation off", "ethtool -K u0 tx-udp_tnl-csum-segmentation on",
-			"are cut: interface u0 does not cut tunnel super-frames", false},
 		{"a route without Ethernet", "ip tuntap add dev tun9 mode tun && ip link set tun9 up && ip route add 192.0.2.2/32 dev tun9", "ip link del tun9",
 			"tun9 has no Ethernet", true},
 	} {
@@ -84,6 +82,26 @@ func TestFastPathIsOff(t *testing.T) {
 			live.lives(t)
 			bothShort(t, a, b)
 		})
+	}
+}
+
+// TestFastPathOfWireFrames: where super-frames would be cut by the kernel they go
+// through user space. What comes whole is the sender's business.
+func TestFastPathOfWireFrames(t *testing.T) {
+	a, b := newTwins(t, lab.Wire{})
+	bothShort(t, a, b)
+	for _, c := range []struct {
+		set    string
+		direct bool
+	}{{"off", false}, {"on", true}} {
+		run(t, a.Host, "ethtool", "-K", "u0", "tx-udp_tnl-csum-segmentation", c.set)
+		if c.direct {
+			tierIs(t, a.d, "ebpf", "")
+		} else {
+			a.inTier(t, "TCP super-frames with 192.0.2.2 go through user space: interface u0 does not cut tunnel super-frames", "offload")
+		}
+		a.sends(t, b.Host, "10.99.0.2", c.direct)
+		a.receives(t, b.Host, "10.99.0.1", true)
 	}
 }
 

@@ -66,3 +66,25 @@ func TestFastPathKeepsOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestFastPathKeepsOrderOfTrains: where super-frames are cut, and joined to trains
+// again, the small frames of a connection have a shorter way than its bulk.
+func TestFastPathKeepsOrderOfTrains(t *testing.T) {
+	a, b := newTwins(t, lab.Wire{}, "--workers", "2")
+	for _, e := range []end{a, b} {
+		steer(t, e.Host)
+		for _, feature := range []string{"tso", "gso", "tx-udp-segmentation", "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"} {
+			run(t, e.Host, "ethtool", "-K", "u0", feature, "off")
+		}
+		run(t, e.Host, "ethtool", "-K", "u0", "gro", "on")
+		e.inTier(t, "u0 does not cut tunnel super-frames", "offload")
+	}
+	chat(t, a.Host, b.Host, "10.99.0.2")
+	inOrder(t, a, b, func() {
+		for range 10 {
+			chat(t, a.Host, b.Host, "10.99.0.2")
+			must(t, a.TCP(b.Host, "10.99.0.2", 3<<20))
+			must(t, b.TCP(a.Host, "fd42::1", 3<<20))
+		}
+	})
+}

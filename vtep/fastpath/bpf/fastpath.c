@@ -35,6 +35,7 @@
 #define MAX_MACS 65536
 #define MAX_FLOWS 65536
 #define MAX_PORTS 64
+#define MAX_TRAINS 16384 // a power of two
 
 #define VXLAN_LEN 8
 #define OUTER_IP (ETH_HLEN + 20)
@@ -49,6 +50,7 @@
 // Flags of a remote.
 #define TOS_INHERIT 1
 #define DF_SET 2
+#define WHOLE 4 // super-frames leave as they are
 
 struct remote {
 	__u8 src[4], dst[4];      // outer addresses
@@ -126,6 +128,15 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
+// When a train of datagrams went to user space, by what its outer headers hash
+// to: which connections were in it, nobody looked.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TRAINS);
+	__type(key, __u32);
+	__type(value, __u64); // ns
+} trains SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_REMOTES);
@@ -142,6 +153,7 @@ struct frame {
 	__be16 type;
 	__u8 tos, tcp_flags;
 	__u8 v6;
+	__u8 whole;               // its IP packet is all that there is
 };
 
 // TCP flags as the 14th byte of the header has them (RFC 9293 §3.1).
@@ -178,7 +190,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 off, struct frame 
 		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->protocol != IPPROTO_TCP)
 			return 0;
 		ip_len = bpf_ntohs(ip->tot_len);
-		if ((ip->frag_off & bpf_htons(0x3fff)) || !fills(f, ip_len))
+		if (ip->frag_off & bpf_htons(0x3fff))
 			return 0;
 		__builtin_memcpy(f->flow.src, &ip->saddr, 4);
 		__builtin_memcpy(f->flow.dst, &ip->daddr, 4);
@@ -190,8 +202,6 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 off, struct frame 
 		if ((void *)(ip + 1) > end || ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
 			return 0;
 		ip_len = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-		if (!fills(f, ip_len))
-			return 0;
 		__builtin_memcpy(f->flow.src, &ip->saddr, 16);
 		__builtin_memcpy(f->flow.dst, &ip->daddr, 16);
 		f->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
@@ -207,6 +217,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 off, struct frame 
 	f->flow.dport = tcp->dest;
 	f->tcp_flags = ((__u8 *)tcp)[13];
 	f->headers += tcp->doff * 4;
+	f->whole = fills(f, ip_len);
 	return f->headers <= ip_len + ETH_HLEN;
 }
 
@@ -248,6 +259,15 @@ static __always_inline int fast(struct frame *f, int able)
 	}
 	have->last = now;
 	return 0;
+}
+
+// train returns where it is noted that a train came from a remote with a source
+// port, or none.
+static __always_inline __u64 *train(__u32 remote, __be16 sport)
+{
+	__u32 key = (remote * 0x9e3779b1U ^ sport * 0x85ebca6bU) >> 7 & (MAX_TRAINS - 1);
+
+	return bpf_map_lookup_elem(&trains, &key);
 }
 
 // count adds a frame to the traffic of a remote.
@@ -399,7 +419,7 @@ int from_local(struct __sk_buff *skb)
 	struct mac *m = bpf_map_lookup_elem(&macs, &to);
 	__u32 index = m ? m->remote : MAX_REMOTES; // which nobody has
 	struct remote *r = bpf_map_lookup_elem(&remotes, &index);
-	int able = r && r->device == skb->ifindex && fits(skb, &f, r->frame_limit) && skb->len + OVERHEAD <= MAX_OUTER;
+	int able = r && r->device == skb->ifindex && f.whole && (!skb->gso_size || (r->flags & WHOLE)) && fits(skb, &f, r->frame_limit) && skb->len + OVERHEAD <= MAX_OUTER;
 	f.flow.device = skb->ifindex;
 	// Also where nobody is known to have the MAC: somebody may be in a moment,
 	// and nothing may overtake what user space has of the flow then.
@@ -427,7 +447,7 @@ static __always_inline int is_other(struct __sk_buff *skb)
 
 // peer finds the remote that a datagram comes from, as far as the outer headers
 // say. It returns its index plus one, or 0.
-static __always_inline __u32 peer(struct __sk_buff *skb, __u8 *tos)
+static __always_inline __u32 peer(struct __sk_buff *skb, __u8 *tos, __be16 *sport)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ethhdr *eth = data;
@@ -450,6 +470,7 @@ static __always_inline __u32 peer(struct __sk_buff *skb, __u8 *tos)
 	if (!index || ip_sum(ip) != 0xffff)
 		return 0;
 	*tos = ip->tos;
+	*sport = udp->source;
 	return *index + 1;
 }
 
@@ -489,6 +510,7 @@ int to_local(struct __sk_buff *skb)
 {
 	struct frame f = {};
 	__u8 tos = 0;
+	__be16 sport = 0;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;
@@ -498,8 +520,14 @@ int to_local(struct __sk_buff *skb)
 	if ((void *)(long)skb->data + NEEDED > (void *)(long)skb->data_end && skb->len >= NEEDED &&
 	    bpf_skb_pull_data(skb, NEEDED))
 		return TCX_NEXT;
-	__u32 index = peer(skb, &tos);
-	if (index-- == 0 || !parse(skb, INNER_ETH, &f))
+	__u32 index = peer(skb, &tos, &sport);
+	if (index-- == 0)
+		return TCX_NEXT;
+	int tcp = parse(skb, INNER_ETH, &f);
+	__u64 *last = train(index, sport);
+	if ((skb->gso_size || tcp) && !(tcp && f.whole) && last)
+		*last = bpf_ktime_get_ns();
+	if (!tcp)
 		return TCX_NEXT;
 	struct remote *r = bpf_map_lookup_elem(&remotes, &index);
 	if (!r || r->egress != skb->ifindex)
@@ -510,7 +538,8 @@ int to_local(struct __sk_buff *skb)
 	f.flow.device = r->device;
 	// What RFC 6040 §4.2 has dropped or changed to ECT(1) user space does.
 	int ecn = (tos & 3) == CE ? (f.tos & 3) != 0 : (tos & 3) != ECT1 || (f.tos & 3) != ECT0;
-	int able = m && m->remote == index && ecn && fits(skb, &f, r->device_limit) && ends_here(skb, &f);
+	int alone = f.whole && last && (!*last || bpf_ktime_get_ns() - *last > DRAINED);
+	int able = m && m->remote == index && ecn && alone && fits(skb, &f, r->device_limit) && ends_here(skb, &f);
 	if (!fast(&f, able) || !m)
 		return TCX_NEXT;
 	__u32 now = bpf_ktime_get_coarse_ns() >> 27;
