@@ -87,7 +87,7 @@ func (e end) during(t testing.TB, f func()) (all, user carried) {
 // sends checks which way a connection takes that sends size bytes to a server:
 // user space sees next to nothing of them, or all. It waits until it is so: maps
 // follow the FDB a moment later.
-func (e end) sends(t *testing.T, to *lab.Host, addr string, short bool) {
+func (e end) sends(t *testing.T, to *lab.Host, addr string, fast bool) {
 	t.Helper()
 	const size = 1 << 20
 	must(t, lab.Until(patience, func() error {
@@ -96,12 +96,12 @@ func (e end) sends(t *testing.T, to *lab.Host, addr string, short bool) {
 		if failed != nil {
 			return failed
 		}
-		return asWanted(all.tx, user.tx, size, short)
+		return asWanted(all.tx, user.tx, size, fast)
 	}))
 }
 
 // receives is sends for the other direction.
-func (e end) receives(t *testing.T, from *lab.Host, addr string, short bool) {
+func (e end) receives(t *testing.T, from *lab.Host, addr string, fast bool) {
 	t.Helper()
 	const size = 1 << 20
 	must(t, lab.Until(patience, func() error {
@@ -110,23 +110,23 @@ func (e end) receives(t *testing.T, from *lab.Host, addr string, short bool) {
 		if failed != nil {
 			return failed
 		}
-		return asWanted(all.rx, user.rx, size, short)
+		return asWanted(all.rx, user.rx, size, fast)
 	}))
 }
 
-func asWanted(all, user api.Traffic, size uint64, short bool) error {
+func asWanted(all, user api.Traffic, size uint64, fast bool) error {
 	switch {
 	case all.Bytes < size:
 		return fmt.Errorf("%d bytes are counted of %d", all.Bytes, size)
-	case short && user.Bytes > size/50, !short && user.Bytes < size:
-		return fmt.Errorf("the fast path is wanted: %v, but user space carried %d of %d bytes", short, user.Bytes, size)
+	case fast && user.Bytes > size/50, !fast && user.Bytes < size:
+		return fmt.Errorf("the fast path is wanted: %v, but user space carried %d of %d bytes", fast, user.Bytes, size)
 	}
 	return nil
 }
 
-// bothShort checks that connections between two ends go the fast path in both
+// bothFast checks that connections between two ends go the fast path in both
 // directions and over both families.
-func bothShort(t *testing.T, a, b end) {
+func bothFast(t *testing.T, a, b end) {
 	t.Helper()
 	for _, c := range []struct {
 		from, to end
@@ -154,7 +154,7 @@ func TestFastPath(t *testing.T) {
 	for _, mtu := range []int{1500, 9000} {
 		t.Run(fmt.Sprintf("mtu %d", mtu), func(t *testing.T) {
 			a, b := newTwins(t, lab.Wire{MTU: mtu})
-			bothShort(t, a, b)
+			bothFast(t, a, b)
 			for _, c := range []struct {
 				name     string
 				from, to end

@@ -14,13 +14,13 @@ import (
 // device and its underlay go and come.
 func TestFastPathOutlivesWhatHappens(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{})
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 	live := newLive(t, a.Host, b.Host, "10.99.0.2")
 	again := func(t *testing.T) {
 		t.Helper()
 		tierIs(t, a.d, "ebpf", "")
 		live.lives(t)
-		bothShort(t, a, b)
+		bothFast(t, a, b)
 	}
 	t.Run("entries are deleted", func(t *testing.T) {
 		for range 20 {
@@ -132,7 +132,7 @@ func TestFastPathKeepsMACs(t *testing.T) {
 // are too large: its end is told, and it goes on.
 func TestFastPathTooBig(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{}, "--mtu", "1450")
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 	must(t, a.TCP(b.Host, "10.99.0.2", 4<<20))
 	told := counters(t, a.d).Events["too_big_sent"]
 	run(t, a.Host, "ip", "route", "add", "192.0.2.2/32", "dev", "u0", "src", "192.0.2.1", "mtu", "lock", "1400")
@@ -146,7 +146,7 @@ func TestFastPathTooBig(t *testing.T) {
 	file := b.File("big.pcap")
 	capture, err := b.Capture("u0", file, "src host 192.0.2.1 and udp and (ip[6:2] & 0x3fff != 0)")
 	must(t, err)
-	bothShort(t, a, b) // with segments that fit
+	bothFast(t, a, b) // with segments that fit
 	must(t, capture.Stop())
 	if lines := tshark(t, file); len(lines) > 0 {
 		t.Errorf("%d outer fragments", len(lines))

@@ -36,7 +36,7 @@ const noTable = "nft list tables | sed 's/^/delete /' | nft -f -"
 // take the fast path again.
 func TestFastPathIsOff(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{})
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 	live := newLive(t, a.Host, b.Host, "10.99.0.2")
 	esp := "tmpl src 192.0.2.%d dst 192.0.2.%d proto esp mode transport"
 	for _, c := range []struct {
@@ -80,7 +80,7 @@ func TestFastPathIsOff(t *testing.T) {
 			run(t, a.Host, "sh", "-c", c.off)
 			tierIs(t, a.d, "ebpf", "")
 			live.lives(t)
-			bothShort(t, a, b)
+			bothFast(t, a, b)
 		})
 	}
 }
@@ -89,7 +89,7 @@ func TestFastPathIsOff(t *testing.T) {
 // through user space. What comes whole is the sender's business.
 func TestFastPathOfWireFrames(t *testing.T) {
 	a, b := newTwins(t, lab.Wire{})
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 	for _, c := range []struct {
 		set    string
 		direct bool
@@ -105,8 +105,8 @@ func TestFastPathOfWireFrames(t *testing.T) {
 	}
 }
 
-// TestLongWay has segments whose datagrams the programs do not know to make.
-func TestLongWay(t *testing.T) {
+// TestSlowPath has segments whose datagrams the programs do not know to make.
+func TestSlowPath(t *testing.T) {
 	for _, c := range []struct {
 		name, why string
 		tiers     []string

@@ -35,7 +35,7 @@ func TestFastPathKeepsOrder(t *testing.T) {
 	for _, e := range []end{a, b} {
 		steer(t, e.Host)
 	}
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 	t.Run("the beginning", func(t *testing.T) {
 		inOrder(t, a, b, func() {
 			for range 100 {

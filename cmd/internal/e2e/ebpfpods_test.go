@@ -32,7 +32,7 @@ func TestFastPathOfPods(t *testing.T) {
 		from, to *lab.Host
 		addr     string
 		out, in  end
-		short    bool // at the end that receives
+		fast     bool // at the end that receives
 	}{
 		{"from pod to pod", pods[0], pods[1], "10.50.0.12", ends[0], ends[1], false},
 		{"from pod to pod over IPv6", pods[1], pods[0], "fd50::11", ends[1], ends[0], false},
@@ -54,7 +54,7 @@ func TestFastPathOfPods(t *testing.T) {
 				if took := time.Since(start); took > patience/2 {
 					return fmt.Errorf("10 MiB took %v", took)
 				}
-				return asWanted(all.rx, user.rx, size, c.short)
+				return asWanted(all.rx, user.rx, size, c.fast)
 			}))
 			if s := segment(t, c.in.d, 42); s.Drops.Rx.Sum() != dropped {
 				t.Errorf("drops %v, %d of them before", s.Drops.Rx, dropped)
@@ -79,7 +79,7 @@ func TestFastPathOfForwarded(t *testing.T) {
 		from, to *lab.Host
 		addr     string
 		out, in  end
-		short    bool
+		fast     bool
 	}{
 		{"in", a.Host, pod, "10.60.0.5", a, b, false},
 		{"out", pod, a.Host, "10.99.0.1", b, a, true},
@@ -92,7 +92,7 @@ func TestFastPathOfForwarded(t *testing.T) {
 				if failed != nil {
 					return failed
 				}
-				return asWanted(all.rx, user.rx, size, c.short)
+				return asWanted(all.rx, user.rx, size, c.fast)
 			}))
 		})
 	}
@@ -108,7 +108,7 @@ func TestFastPathOfTwoDaemons(t *testing.T) {
 			"--remote", fmt.Sprintf("192.0.2.%d", 2-i), "--address", fmt.Sprintf("10.98.0.%d/24", i+1)))
 		tierIs(t, second[i], "ebpf", "")
 	}
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 	ping(t, a.Host, "10.98.0.2")
 	must(t, a.TCP(b.Host, "10.98.0.2", 10<<20))
 	for _, d := range second {
@@ -117,5 +117,5 @@ func TestFastPathOfTwoDaemons(t *testing.T) {
 		}
 		must(t, d.Stop())
 	}
-	bothShort(t, a, b)
+	bothFast(t, a, b)
 }

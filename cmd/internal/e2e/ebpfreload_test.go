@@ -30,7 +30,7 @@ func TestFastPathAfterReload(t *testing.T) {
 	live := newLive(t, a.Host, hosts[1], "10.99.0.2")
 	for _, c := range []struct {
 		name, more string
-		short      bool
+		fast       bool
 		filter     string // of what leaves then
 	}{
 		{"another TTL", ", ttl: 9", true, "ip.ttl#1==9"},
@@ -47,7 +47,7 @@ func TestFastPathAfterReload(t *testing.T) {
 			capture, err := hosts[1].Capture("u0", hosts[1].File("reload.pcap"), "src host 192.0.2.1 and udp dst port 4789")
 			must(t, err)
 			live.lives(t)
-			a.sends(t, hosts[1], "10.99.0.2", c.short)
+			a.sends(t, hosts[1], "10.99.0.2", c.fast)
 			must(t, capture.Stop())
 			if lines := tshark(t, hosts[1].File("reload.pcap"), "-Y", "tcp && !("+c.filter+")"); len(lines) > 0 {
 				t.Errorf("%d packets are not as the file says, such as\n%s", len(lines), lines[0])

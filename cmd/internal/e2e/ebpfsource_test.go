@@ -158,8 +158,8 @@ func (h *hijack) hears(t *testing.T, payload string, limit time.Duration) bool {
 // fast path again.
 const drained = 300 * time.Millisecond
 
-// onFastPath has the connection hear a segment, which must come by the short
-// way; it may take it only after a pause.
+// onFastPath has the connection hear a segment, which must come by the fast
+// path; it may take it only after a pause.
 func (h *hijack) onFastPath(t *testing.T) {
 	t.Helper()
 	must(t, lab.Until(patience, func() error {

@@ -46,7 +46,7 @@ func newWired(t *testing.T, plain bool, args ...string) (a, b end, sw *lab.Host)
 
 // from sends 1 MiB from a port of one end to port 7777 of the other, with an IP
 // TOS, by a way that is waited for.
-func (e end) from(t *testing.T, to end, src, dst string, port, tos int, short bool) {
+func (e end) from(t *testing.T, to end, src, dst string, port, tos int, fast bool) {
 	t.Helper()
 	must(t, lab.Until(patience, func() error {
 		var failed error
@@ -54,7 +54,7 @@ func (e end) from(t *testing.T, to end, src, dst string, port, tos int, short bo
 		if failed != nil {
 			return failed
 		}
-		return asWanted(all.tx, user.tx, 1<<20, short)
+		return asWanted(all.tx, user.tx, 1<<20, fast)
 	}))
 }
 
