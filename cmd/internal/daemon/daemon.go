@@ -157,14 +157,15 @@ func (d *Daemon) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	errs := []error{d.engine.Close()}
-	if d.fast != nil {
-		errs = append(errs, d.fast.close())
-	}
 	for _, l := range d.listeners {
 		errs = append(errs, l.close())
 	}
 	segments := slices.Collect(maps.Values(d.segments))
-	errs = append(errs, closeDevices(segments), d.routes.Close()) // in this order: most routes go with a device
+	// In this order: most routes and hooks go with a device.
+	errs = append(errs, closeDevices(segments), d.routes.Close())
+	if d.fast != nil {
+		errs = append(errs, d.fast.close())
+	}
 	for _, s := range segments {
 		errs = append(errs, s.dialer.Close())
 	}

@@ -66,7 +66,7 @@ func (d *Daemon) accelerate(s *segment, k *look) {
 }
 
 // slow says why connections with a VTEP do not take the fast path, "" if they
-// do. Then the hooks that they need are in place.
+// do. Then the hooks that they need are in place, or will be: [Daemon.hookBusy].
 func (d *Daemon) slow(s *segment, to netip.AddrPort, l path.Lookup, k *look) string {
 	switch {
 	case s.cfg.Mode == config.Routed:
@@ -90,12 +90,46 @@ func (d *Daemon) slow(s *segment, to netip.AddrPort, l path.Lookup, k *look) str
 	if why := k.controlled(l.IfIndex, true); why != "" {
 		return why
 	}
-	err := errors.Join(hookOnce(d.fast.devices, s.dev.Index, d.fast.kernel.HookDevice),
-		hookOnce(d.fast.underlays, l.IfIndex, d.fast.kernel.HookUnderlay))
+	err := hookOnce(d.fast.underlays, l.IfIndex, d.fast.kernel.HookUnderlay)
+	if len(d.segments) <= hookAtOnce {
+		err = errors.Join(err, d.hookDevice(s))
+	}
 	if err != nil {
 		return err.Error()
 	}
 	return ""
+}
+
+// The kernel waits some 15 ms for each hook, with all of its networking locked
+// (kernel/bpf/tcx.c, tcx_entry_sync), and again when a device with one goes.
+const (
+	hookAtOnce = 64 // segments whose devices are hooked at the start; of more, when they are used
+	hooksATime = 8  // of those, in one look
+)
+
+// hookBusy hooks the devices of segments that have stations by now. It holds
+// d.mu.
+func (d *Daemon) hookBusy() {
+	if d.fast == nil {
+		return
+	}
+	left := hooksATime
+	for _, s := range d.segments {
+		if left == 0 {
+			return
+		}
+		if len(s.fast) == 0 || d.fast.devices[s.dev.Index] != nil || s.engine.FDB().Len() == 0 {
+			continue
+		}
+		left--
+		if err := d.hookDevice(s); err != nil {
+			s.logger(d.log).Error("no fast path", zap.Error(err))
+		}
+	}
+}
+
+func (d *Daemon) hookDevice(s *segment) error {
+	return hookOnce(d.fast.devices, s.dev.Index, d.fast.kernel.HookDevice)
 }
 
 func hookOnce(hooks map[int]io.Closer, ifIndex int, hook func(int) (io.Closer, error)) error {

@@ -64,10 +64,12 @@ func (d *Daemon) overlooked() bool {
 }
 
 // followNews measures the paths to VTEPs that were learned from the wire, as
-// many as one look takes, and to those that control planes told of.
+// many as one look takes, and to those that control planes told of; and hooks
+// devices that are used by now.
 func (d *Daemon) followNews() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.hookBusy()
 	var r *look
 	for _, s := range d.segments {
 		if s.engine.Made() == s.made && s.waiting == 0 && !s.stale {

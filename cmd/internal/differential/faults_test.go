@@ -21,9 +21,9 @@ type fault struct {
 }
 
 func faults() []fault {
-	const tolocal, fromlocal, table = "vtep/tolocal.go", "vtep/fromlocal.go", "vtep/fdb/table.go"
+	const tolocal, fromlocal, table, slots = "vtep/tolocal.go", "vtep/fromlocal.go", "vtep/fdb/table.go", "vtep/fdb/slots.go"
 	return []fault{
-		{"a frame does not refresh its MAC's age", table, "s.metas[i].CompareAndSwap(meta, fresh)", "_ = fresh",
+		{"a frame does not refresh its MAC's age", slots, "s.metas[i].CompareAndSwap(meta, fresh)", "_ = fresh",
 			"learn, move, age, a MAC that is heard stays", "a MAC that is heard stays"},
 		{"a move is not followed", table, "s.words[i].Store(m<<16 | uint64(d))\n\tt.stats.Moved++", "t.stats.Moved++",
 			"learn, move, age, as usual", "a MAC heard elsewhere moves at once"},
