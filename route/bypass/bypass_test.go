@@ -19,13 +19,16 @@ var (
 	vxlan6 = bypass.Flow{Src: netip.MustParseAddr("2001:db8::1"), Dst: netip.MustParseAddr("2001:db8::2"), Port: 4789, Device: "u0"}
 )
 
-// rulesets are what hosts have: rules as `nft` takes them, and whether they may
-// treat datagrams to a VTEP over IPv4 and IPv6.
-var rulesets = []struct {
+// A ruleset is what a host may have: rules as `nft` takes them, and whether they
+// may treat the datagrams of a flow over IPv4 and IPv6.
+type ruleset struct {
 	name   string
 	rules  string
 	v4, v6 bool
-}{
+}
+
+// rulesets are for datagrams to a VTEP.
+var rulesets = []ruleset{
 	{"nothing", ``, false, false},
 	{"only input is filtered", `table inet f { chain i { type filter hook input priority 0; policy drop; tcp dport 22 accept; } }`, false, false},
 	{"an empty output chain", `table inet f { chain o { type filter hook output priority 0; policy accept; } }`, false, false},
@@ -103,8 +106,11 @@ func run(t *testing.T, stdin, name string, args ...string) {
 // semicolons puts in what nft wants between what stands on one line.
 var semicolons = strings.NewReplacer("} }", "}; }", "} chain", "}; chain")
 
-func TestRules(t *testing.T) {
-	for _, c := range rulesets {
+func TestRules(t *testing.T) { testRules(t, rulesets, vxlan4, vxlan6) }
+
+// testRules has the reasons of flows over IPv4 and IPv6 under each ruleset.
+func testRules(t *testing.T, sets []ruleset, flow4, flow6 bypass.Flow) {
+	for _, c := range sets {
 		t.Run(c.name, func(t *testing.T) {
 			namespace(t)
 			run(t, semicolons.Replace(c.rules), "nft", "-f", "-")
@@ -112,10 +118,10 @@ func TestRules(t *testing.T) {
 			for _, f := range []struct {
 				flow bypass.Flow
 				want bool
-			}{{vxlan4, c.v4}, {vxlan6, c.v6}} {
+			}{{flow4, c.v4}, {flow6, c.v6}} {
 				why := look.Reason(f.flow)
 				if (why != "") != f.want {
-					t.Errorf("to %v: reason %q, want one: %v", f.flow.Dst, why, f.want)
+					t.Errorf("%+v: reason %q, want one: %v", f.flow, why, f.want)
 				}
 				if why != "" && !strings.Contains(why, "table") {
 					t.Errorf("reason %q does not say where", why)

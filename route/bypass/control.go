@@ -21,18 +21,26 @@ func plain(kind string) bool {
 // in to what arrives by it, "" when nothing does. What is redirected at the
 // device's tcx hook escapes it.
 func Controlled(ifIndex int, in bool) string {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	why, err := controlled(ifIndex, in)
 	if err != nil {
 		return "cannot tell about traffic control: " + err.Error()
+	}
+	return why
+}
+
+func controlled(ifIndex int, in bool) (string, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return "", err
 	}
 	defer h.Close()
 	link, err := h.LinkByIndex(ifIndex)
 	if err != nil {
-		return "cannot tell about traffic control: " + err.Error()
+		return "", err
 	}
 	queues, err := h.QdiscList(link)
 	if err != nil {
-		return "cannot tell about traffic control: " + err.Error()
+		return "", err
 	}
 	parent, direction := uint32(netlink.HANDLE_MIN_EGRESS), "leaves"
 	if in {
@@ -40,14 +48,18 @@ func Controlled(ifIndex int, in bool) string {
 	}
 	for _, q := range queues {
 		if !in && !plain(q.Type()) {
-			return fmt.Sprintf("device %s has a queueing discipline, %s", link.Attrs().Name, q.Type())
+			return fmt.Sprintf("device %s has a queueing discipline, %s", link.Attrs().Name, q.Type()), nil
 		}
 		if q.Type() != "clsact" && (q.Type() != "ingress" || !in) {
 			continue
 		}
-		if filters, err := h.FilterList(link, parent); err != nil || len(filters) > 0 {
-			return fmt.Sprintf("device %s has traffic-control filters for what %s", link.Attrs().Name, direction)
+		filters, err := h.FilterList(link, parent)
+		if err != nil {
+			return "", err
+		}
+		if len(filters) > 0 {
+			return fmt.Sprintf("device %s has traffic-control filters for what %s", link.Attrs().Name, direction), nil
 		}
 	}
-	return ""
+	return "", nil
 }

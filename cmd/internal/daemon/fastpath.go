@@ -123,8 +123,22 @@ func (d *Daemon) hookBusy() {
 		}
 		left--
 		if err := d.hookDevice(s); err != nil {
-			s.logger(d.log).Error("no fast path", zap.Error(err))
+			d.slowDown(s, err)
 		}
+	}
+}
+
+// slowDown takes a segment whose device took no hook off the fast path until the
+// next look at the host.
+func (d *Daemon) slowDown(s *segment, why error) {
+	s.logger(d.log).Error("no fast path", zap.Error(why))
+	for to := range s.slow {
+		s.slow[to] = why.Error()
+	}
+	clear(s.fast)
+	clear(s.bulk)
+	if err := d.fast.mirror.Set(s.engine, s.dev.Index, nil); err != nil {
+		s.logger(d.log).Error("fast path not left", zap.Error(err))
 	}
 }
 

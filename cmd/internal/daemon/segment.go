@@ -40,19 +40,19 @@ type segment struct {
 	connected []netip.Prefix
 	pathMTU   int // of the underlay as far as one remote's path is not known, bytes
 
-	mtu         int                        // what we set on the device last, bytes
-	deviceMTU   int                        // what it has now, which an operator may have changed, bytes
-	pathLimit   int                        // largest inner packet that the paths to all remotes carry, bytes
-	paths       map[netip.Addr]path.Lookup // how the remotes are reached
-	unreachable map[netip.Addr]bool        // remotes that there is no route to
-	cut         map[netip.AddrPort]string  // remotes that super-frames are cut for in the tunnel-gso tier, and why
-	slow        map[netip.AddrPort]string  // by remote, why connections with it do not take the fast path; "" if they do
-	bulk        map[netip.AddrPort]string  // of the others, why their super-frames do not
-	fast        map[*vtep.Remote]fastpath.Remote
-	made        uint64                 // remotes the engine had made at the last look
-	stale       bool                   // a control plane changed something after it
-	waiting     int                    // strangers that the last look left out
-	untaken     map[route.Key]struct{} // entries that the engine could not take
+	mtu         int                              // what we set on the device last, bytes
+	deviceMTU   int                              // what it has now, which an operator may have changed, bytes
+	pathLimit   int                              // largest inner packet that the paths to all remotes carry, bytes
+	paths       map[netip.Addr]path.Lookup       // how the remotes are reached
+	unreachable map[netip.Addr]bool              // remotes that there is no route to
+	cut         map[netip.AddrPort]string        // remotes that super-frames are cut for in the tunnel-gso tier, and why
+	slow        map[netip.AddrPort]string        // by remote, why connections with it do not take the fast path; "" if they do
+	bulk        map[netip.AddrPort]string        // of the others, why their super-frames do not
+	fast        map[*vtep.Remote]fastpath.Remote // what the programs know of those others
+	made        uint64                           // remotes the engine had made at the last look
+	stale       bool                             // a control plane changed something after it
+	waiting     int                              // strangers that the last look left out
+	untaken     map[route.Key]struct{}           // entries that the engine could not take
 }
 
 // logger adds to log which segment it is about.

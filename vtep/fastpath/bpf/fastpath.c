@@ -7,8 +7,8 @@
 // there; they drop nothing.
 //
 // Both read what user space wrote into the maps: remotes, who may send, which
-// MACs are behind whom. They write only counters, the time a MAC was heard, and
-// the flows.
+// MACs are behind whom. They write only counters, the time a MAC was heard, the
+// flows and where trains went.
 //
 // layout.go has the structs, too.
 
